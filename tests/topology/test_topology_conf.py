@@ -1,0 +1,52 @@
+"""Every yaml of conf/topology and conf/schedule builds its class and shows all fields with their defaults."""
+
+import dataclasses
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from dimat_flwr.topology import Schedule, Topology
+
+ROOT = Path(__file__).parents[2]
+YAMLS = [
+    (p, base)
+    for group, base in (("topology", Topology), ("schedule", Schedule))
+    for p in sorted((ROOT / "conf" / group).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize(("path", "base"), YAMLS, ids=lambda v: v.stem if isinstance(v, Path) else "")
+def test_yaml_and_class_agree(path, base):
+    config = OmegaConf.load(path)
+    part = instantiate(config)
+    assert isinstance(part, base)
+    assert part == type(part)()
+    fields = {f.name for f in dataclasses.fields(type(part))}
+    assert set(config) == fields | {"_target_"}
+
+
+def concrete(cls):
+    return {
+        c for sub in cls.__subclasses__() for c in ({sub} | concrete(sub)) if c.__module__.startswith("dimat_flwr.")
+    }
+
+
+@pytest.mark.parametrize(("group", "folder", "base"), [("topology", "", Topology), ("schedule", "schedules", Schedule)])
+def test_every_class_has_a_yaml(group, folder, base):
+    for path in (ROOT / "dimat_flwr" / "topology" / folder).glob("*.py"):
+        importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    targets = {get_class(OmegaConf.load(p)._target_) for p in (ROOT / "conf" / group).glob("*.yaml")}
+    assert concrete(base) == targets
+
+
+def test_the_room_does_not_import_torch():
+    modules = [
+        ".".join(p.relative_to(ROOT).with_suffix("").parts) for p in (ROOT / "dimat_flwr" / "topology").rglob("*.py")
+    ]
+    code = f"import importlib, sys\nfor m in {modules!r}: importlib.import_module(m)\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
