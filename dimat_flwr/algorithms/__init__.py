@@ -1,0 +1,1 @@
+"""Algorithms, one per file: what a peer does with its neighbours' payloads."""

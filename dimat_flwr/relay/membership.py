@@ -1,0 +1,75 @@
+"""Which Flower node is which peer, and whether every one of them can do what the run will ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class MembershipError(RuntimeError):
+    """Too few nodes, or nodes that claim the same or an impossible place in the topology."""
+
+
+class SetupError(RuntimeError):
+    """Some peer cannot take part (no data, no such device, ...); found before any training."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One node's answer to the handshake.
+
+    Attributes:
+        node_id: Flower's id of the node.
+        identity: the place it claims, Flower's ``partition-id``; -1 for any.
+        problem: why it cannot take part, empty if it can.
+    """
+
+    node_id: int
+    identity: int
+    problem: str = ""
+
+
+def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
+    """Return the node of every place in the topology: claimed places first, the others in order of arrival.
+
+    Args:
+        claims: the nodes' answers in order of arrival.
+        peers: number of places.
+
+    Raises:
+        SetupError: a node cannot take part.
+        MembershipError: two nodes claim one place, or one claims a place that does not exist.
+    """
+    _require_no_problem(claims)
+    places: dict[int, int] = {}
+    for claim in claims:
+        if claim.identity < 0:
+            continue
+        if claim.identity >= peers:
+            raise MembershipError(
+                f"node {claim.node_id} claims place {claim.identity}, but {peers} peers have places 0 to {peers - 1}; "
+                "give every SuperNode its own partition-id in --node-config, counting from 0"
+            )
+        if claim.identity in places:
+            raise MembershipError(
+                f"nodes {places[claim.identity]} and {claim.node_id} both claim place {claim.identity}; give every "
+                "SuperNode its own partition-id in --node-config, or none of them any"
+            )
+        places[claim.identity] = claim.node_id
+    free = (place for place in range(peers) if place not in places)
+    for claim in claims:
+        if claim.identity < 0:
+            places[next(free)] = claim.node_id
+    return [places[place] for place in range(peers)]
+
+
+def _require_no_problem(claims: Sequence[Claim]) -> None:
+    by_problem: dict[str, list[str]] = {}
+    for claim in claims:
+        if claim.problem:
+            who = f"peer {claim.identity}" if claim.identity >= 0 else f"node {claim.node_id}"
+            by_problem.setdefault(claim.problem, []).append(who)
+    if by_problem:
+        lines = [
+            f"{'every peer' if len(who) == len(claims) else ', '.join(who)}: {problem}"
+            for problem, who in by_problem.items()
+        ]
+        raise SetupError("nothing was trained. " + "\n".join(lines))
