@@ -1,0 +1,8 @@
+"""What a run leaves behind: configuration, events, bytes per edge, summary, plots and a report. Does not need torch."""
+
+from dimat_flwr.records.errors import RecordsError
+from dimat_flwr.records.report_page import draw_report
+from dimat_flwr.records.run_folder import RunFolder
+from dimat_flwr.records.summary import load_summary, summarize
+
+__all__ = ["RecordsError", "RunFolder", "draw_report", "load_summary", "summarize"]
