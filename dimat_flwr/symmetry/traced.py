@@ -1,0 +1,44 @@
+"""A network's forward pass as a graph that runs with any weights and shows its activations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, fx
+
+from dimat_flwr.symmetry.tap import Tap
+
+
+class TracedModel:
+    """One forward pass of the traced network, functional in its weights and buffers.
+
+    Attributes:
+        taps: every tap, in the order of the forward pass.
+    """
+
+    def __init__(self, graph_module: fx.GraphModule, taps: Sequence[Tap]):
+        self.taps = tuple(taps)
+        self._graph_module = graph_module
+
+    def run(
+        self,
+        state_dict: Mapping[str, Tensor],
+        batch: Tensor | tuple[Tensor, ...],
+        on_tap: Callable[[Tap, Tensor], None] | None = None,
+        *,
+        train: bool = False,
+    ) -> Any:
+        """Run the network once with the given weights and report activations as soon as they are computed.
+
+        Args:
+            state_dict: name -> tensor, for every parameter and buffer of the network.
+            batch: the network's input, any batch size.
+            on_tap: called with (tap, value of the tap's node); nothing is retained.
+            train: normalize with the batch's statistics and drop units, as a module in train mode. The graph is that
+                of eval mode, so branches that exist in training only (auxiliary classifiers) are left out. Running
+                statistics are updated in place in the tensors of ``state_dict``, as ``torch.func.functional_call``
+                does: pass clones to keep them.
+
+        Returns:
+            What the network returns.
+        """
+        raise NotImplementedError
