@@ -1,0 +1,7 @@
+"""The networks of the papers and a small one for digits. Any other ``torch.nn.Module`` works too, by its path."""
+
+from dimat_flwr.models.cifar_resnet import ResNet20
+from dimat_flwr.models.cifar_vgg import VGG16
+from dimat_flwr.models.digits_cnn import DigitsCNN
+
+__all__ = ["VGG16", "DigitsCNN", "ResNet20"]
