@@ -1,0 +1,63 @@
+"""What every partition is: a split of all training samples into one set of indices per peer."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from dimat_flwr.component import STRICT
+from dimat_flwr.data.errors import PartitionError
+
+Indices = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Partition(ABC):
+    """A way to split samples among peers; a subclass does it in ``deal``.
+
+    Attributes:
+        min_samples: a split that gives a peer fewer is refused; BatchNorm cannot train on fewer than 2.
+    """
+
+    min_samples: int = Field(default=2, ge=1)
+
+    @abstractmethod
+    def deal(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+        """Return every peer's indices into ``labels``, in any order; see ``split``, which checks them."""
+
+    def remedy(self) -> str:
+        """Return what to do when a peer gets too few samples."""
+        return "use fewer peers or more samples"
+
+    def split(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+        """Split all samples among the peers, a function of the arguments and the settings alone.
+
+        Args:
+            labels: (N,) the class of every training sample.
+            peers: number of peers, >= 1.
+            seed: the run's seed.
+
+        Returns:
+            One ascending array of indices per peer; they are disjoint and cover 0..N-1.
+
+        Raises:
+            PartitionError: a peer gets fewer than ``min_samples``; it names the peer and the remedy.
+        """
+        if peers < 1:
+            raise PartitionError(f"cannot split among {peers} peers; there must be at least one")
+        parts = [np.sort(part) for part in self.deal(np.asarray(labels, dtype=np.int64), peers, seed)]
+        name = type(self).__name__
+        if len(parts) != peers or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels))):
+            raise PartitionError(
+                f"{name}.deal returned {len(parts)} parts that are no split of {len(labels)} samples among {peers} "
+                "peers: every index must be in exactly one of them"
+            )
+        for peer, part in enumerate(parts):
+            if len(part) < self.min_samples:
+                raise PartitionError(
+                    f"partition {name} of {len(labels)} samples among {peers} peers gives peer {peer} {len(part)} "
+                    f"samples, fewer than min_samples = {self.min_samples}; {self.remedy()}"
+                )
+        return parts
