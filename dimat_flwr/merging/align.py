@@ -1,0 +1,75 @@
+"""Bring a neighbour's network into my order of units, by whichever method."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from dimat_flwr.merging.activations import MatchingOptions, match_neighbours
+from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same_architecture
+from dimat_flwr.merging.weights import match_weights
+from dimat_flwr.symmetry import Permutation, PermutationSpec
+
+Method = Literal["activation", "weight", "none"]
+
+
+def align(
+    model: nn.Module,
+    mine: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor],
+    spec: PermutationSpec,
+    batches: Iterable[Batch] = (),
+    *,
+    method: Method = "activation",
+    generator: torch.Generator | None = None,
+    **options: Unpack[MatchingOptions],
+) -> tuple[dict[str, Tensor], Permutation]:
+    """Permute a neighbour's units into my order; what its network computes stays the same.
+
+    Args:
+        model: gives the device and the architecture; its weights are not used.
+        mine: my state dict.
+        theirs: the neighbour's state dict, on any device.
+        spec: the network's permutation groups.
+        batches: my input batches, for activation matching.
+        method: ``"activation"`` (``match_activations``), ``"weight"`` (``match_weights``) or ``"none"``.
+        generator: a CPU generator, for weight matching.
+        **options: the settings of activation matching; the other methods ignore them.
+
+    Returns:
+        The neighbour's state dict in my order, sharing no memory with ``theirs``, and the permutation that was
+        applied; ``share_moved`` tells how much it moves.
+
+    Raises:
+        MergeError: the state dicts do not fit, or what the method needs is missing.
+    """
+    permutation = find_permutations(
+        model, mine, [theirs], spec, batches, method=method, generator=generator, **options
+    )[0]
+    aligned = spec.apply(theirs, permutation)
+    return {name: tensor.clone() if tensor is theirs[name] else tensor for name, tensor in aligned.items()}, permutation
+
+
+def find_permutations(
+    model: nn.Module,
+    mine: Mapping[str, Tensor],
+    neighbours: Sequence[Mapping[str, Tensor]],
+    spec: PermutationSpec,
+    batches: Iterable[Batch] = (),
+    *,
+    method: Method = "activation",
+    generator: torch.Generator | None = None,
+    **options: Unpack[MatchingOptions],
+) -> list[Permutation]:
+    """Return one permutation per neighbour; arguments and errors are those of ``align``."""
+    if method == "activation":
+        return match_neighbours(model, mine, neighbours, spec, batches, **options)
+    if method == "weight":
+        if generator is None:
+            raise MergeError("weight matching visits the groups in random order: hand in a torch.Generator.")
+        return [match_weights(mine, theirs, spec, generator=generator) for theirs in neighbours]
+    for number, theirs in enumerate(neighbours, start=1):
+        check_same_architecture(mine, theirs, f"neighbour {number}")
+        check_finite(theirs, f"neighbour {number}")
+    return [spec.identity() for _ in neighbours]
