@@ -1,23 +1,15 @@
 """What every data set component is: its facts for the configuration, and how to load it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.data.dataset import Dataset
 
-
-def _as_tuple(value: Any) -> Any:
-    # Hydra's own list type is a Sequence that pydantic does not take for a tuple.
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-
-
-PerChannel = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
+PerChannel = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -47,6 +47,11 @@ class Partition(ABC):
         """
         if peers < 1:
             raise PartitionError(f"cannot split among {peers} peers; there must be at least one")
+        if len(labels) < peers * self.min_samples:
+            raise PartitionError(
+                f"{len(labels)} samples are too few for {peers} peers with min_samples = {self.min_samples} each (peer "
+                f"{len(labels) // self.min_samples} would be the first to go short); use fewer peers or more samples"
+            )
         parts = [np.sort(part) for part in self.deal(np.asarray(labels, dtype=np.int64), peers, seed)]
         name = type(self).__name__
         if len(parts) != peers or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels))):

@@ -15,8 +15,9 @@ from dimat_flwr.seeding import derive_seed
 class Dirichlet(Partition):
     """The shares of each class are drawn from Dirichlet(alpha, ..., alpha), by Flower's ``DirichletPartitioner``.
 
-    Source: Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks (ICML 2019), as Flower cites it;
-    Single global merging (ICLR 2026) uses alpha = 0.1. A draw that leaves a peer with too few samples is repeated up to ten times.
+    Source: Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks (ICML 2019), which Flower
+    cites; Single global merging (ICLR 2026) uses alpha = 0.1. A draw that leaves a peer with too few samples is
+    repeated up to ten times.
 
     Attributes:
         alpha: the smaller, the more different the peers; large values approach ``Iid``.
@@ -53,7 +54,7 @@ class Dirichlet(Partition):
             shuffle=False,
             seed=derive_seed(seed, purpose="partition"),
         )
-        partitioner.dataset = Dataset.from_dict(columns).with_format("numpy")
+        partitioner.dataset = Dataset.from_dict(columns)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # one for each repeated draw; the last one becomes our error
             return [np.asarray(partitioner.load_partition(k)["index"][:], dtype=np.int64) for k in range(peers)]

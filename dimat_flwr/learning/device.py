@@ -1,0 +1,53 @@
+"""Which device to compute on, and in which number format."""
+
+import re
+from contextlib import AbstractContextManager
+from typing import Literal
+
+import torch
+
+from dimat_flwr.learning.errors import DeviceError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that a configured name means.
+
+    Args:
+        name: ``auto`` (the first CUDA device if there is one, else the CPU), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        DeviceError: unknown name, or no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+    if name == "cpu":
+        return torch.device("cpu")
+    named = re.fullmatch(r"cuda(?::(\d+))?", name)
+    if named is None:
+        raise DeviceError(f"unknown device '{name}'; use auto, cpu, cuda or cuda:N")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    index = int(named[1] or 0)
+    if index >= count:
+        found = f"only {count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
+        raise DeviceError(f"device '{name}' was asked for, but torch sees {found} here; use auto or cpu")
+    return torch.device("cuda", index)
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Return the context to compute a forward pass in.
+
+    Args:
+        device: where the model is.
+        precision: ``float32``; ``bfloat16``: the matrix products in bfloat16, weights and losses in float32;
+            ``auto``: bfloat16 on CUDA devices that have it, else float32.
+
+    Raises:
+        DeviceError: this CUDA device has no bfloat16.
+    """
+    able = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bfloat16" and not able:
+        raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16; set training.precision=float32")
+    use = precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and able)
+    return torch.autocast(device.type, torch.bfloat16, enabled=use)

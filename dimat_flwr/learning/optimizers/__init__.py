@@ -1,0 +1,1 @@
+"""The optimizers of local training, one per file."""
