@@ -6,7 +6,7 @@ validation of what arrives, devices, seeds, data, records) is behind the ``Peer`
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -149,6 +149,11 @@ class Algorithm(ABC):
     # "columns" for push-sum: a sender splits its mass, and a lost payload must not be made up for by the others.
     sums: ClassVar[Sums] = "rows"
 
+    @property
+    def pools_data(self) -> bool:
+        """Whether the settings ask for other peers' images, which only a simulation has."""
+        return False
+
     def phases(self, round_number: int, mixing: Mixing) -> Sequence[Phase]:
         """Return the exchanges of a round, in order. Runs at the relay and sees no data.
 
@@ -181,8 +186,3 @@ class Algorithm(ABC):
         Payloads that differ, or hold NaN, are rejected before ``step``. By default a payload is a state dict.
         """
         return peer.model.state_dict()
-
-
-def floating(state: Mapping[str, Tensor]) -> Iterator[str]:
-    """Yield the names of the floating-point tensors of a state dict, those that averaging is defined on."""
-    return (name for name, tensor in state.items() if tensor.is_floating_point())

@@ -114,7 +114,8 @@ class RelayLoop:
             self._recorder.edge_bytes(entry.step.round_number, entry.step.phase, source, dispatch.peer, envelope.size)
             self._bytes += envelope.size
         for source, reason in dispatch.absent.items():
-            self._recorder.event({"event": "absent", **entry.where, "from": source, "reason": reason})
+            kind = "late" if reason == "late" else "absent"
+            self._recorder.event({"event": kind, **entry.where, "peer": source, "reader": dispatch.peer})
             _log.warning(
                 "round %d: peer %d goes on without peer %d (%s)",
                 entry.step.round_number,
@@ -140,7 +141,7 @@ class RelayLoop:
             return
         skipped = self._dispatcher.answered(entry.dispatch.peer, read_outbox(reply.content, entry.dispatch.readers))
         if skipped:
-            self._recorder.event({"event": "late", **entry.where, "steps_skipped": len(skipped)})
+            self._recorder.event({"event": "caught_up", **entry.where, "steps_skipped": len(skipped)})
 
     def _give_up(self, peer: int) -> None:
         message_id = next(key for key, entry in self._pending.items() if entry.dispatch.peer == peer)

@@ -6,8 +6,7 @@ from typing import Protocol
 
 from dimat_flwr.topology import Mixing, Schedule, Topology, TopologyError
 from dimat_flwr.topology.mixing import Sums
-
-FINAL_MERGE = "final_merge"
+from dimat_flwr.wire.names import FINAL_MERGE
 
 
 class PhaseLike(Protocol):

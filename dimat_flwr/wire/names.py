@@ -9,6 +9,8 @@ NUMBERS = "numbers"
 SETUP_MESSAGE = "query.setup"
 STEP_MESSAGE = "train.step"
 
+FINAL_MERGE = "final_merge"  # the phase after the last round, which no algorithm may use for its own
+
 
 def outbox(part: str, reader: int | None = None) -> str:
     """Return the name of a reply's record: ``part`` (TENSORS or NUMBERS) for one reader, or for all (``None``)."""

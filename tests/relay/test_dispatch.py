@@ -156,4 +156,4 @@ def test_any_schedule_of_answers_gives_every_peer_every_payload_once(data: st.Da
     assert relay.finished()
     assert relay.kept() == 0, "every payload is dropped after its last reader"
     for peer, seen in history.items():
-        assert seen == list(range((doomed[peer] if peer in doomed else rounds) + 1))
+        assert seen == list(range(doomed.get(peer, rounds) + 1))

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 from dimat_flwr.wire.instruction import Instruction, InstructionError, read_instruction
 from dimat_flwr.wire.report import Report, ReportError, encode_events, read_report
 
-_values = st.one_of(st.integers(-5, 5), st.text(max_size=5), st.floats(), st.booleans(), st.lists(st.integers(), max_size=3))
+_values = st.one_of(
+    st.integers(-5, 5), st.text(max_size=5), st.floats(), st.booleans(), st.lists(st.integers(), max_size=3)
+)
 
 
 def test_an_instruction_survives_the_wire() -> None:

@@ -91,9 +91,9 @@ def test_hostile_arrays_never_get_through_and_never_crash(data: st.DataObject) -
             st.tuples(st.integers(0, len(original) - 1), st.integers(0, 255)).map(
                 lambda flip: original[: flip[0]] + bytes([flip[1]]) + original[flip[0] + 1 :]
             ),
-            hnp.arrays(
-                hnp.scalar_dtypes(), hnp.array_shapes(max_dims=3, max_side=4), elements=None
-            ).map(lambda values: Array(values).data),
+            hnp.arrays(hnp.scalar_dtypes(), hnp.array_shapes(max_dims=3, max_side=4), elements=None).map(
+                lambda values: Array(values).data
+            ),
         )
     )
     shape = data.draw(st.sampled_from([(3, 4), (3,), (), (2,), (2**40,)]))

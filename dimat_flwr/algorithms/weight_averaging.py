@@ -1,0 +1,40 @@
+"""Weight averaging (WA): gossip of whole models as they are, after local epochs.
+
+Update: x_i <- sum_j W_ij x_j, then E local epochs. Sent: one state dict per neighbour and round. It is DIMAT with every
+permutation the identity, and the paper's baseline of that name (CVPR 2024, section 5); with one local step per round it
+is D-PSGD in the combine-then-adapt order (Lian et al. 2017).
+"""
+
+from typing import ClassVar
+
+from pydantic.dataclasses import dataclass
+
+from dimat_flwr.algorithms.interface import About, Inbox, Peer, StateDict, Weights
+from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
+from dimat_flwr.component import STRICT
+from dimat_flwr.merging import Mixture
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class WeightAveraging(MergeAndTrain):
+    """Average the neighbours' weights as they are."""
+
+    about: ClassVar[About] = About(
+        name="Weight averaging (WA)",
+        description="average the neighbours' models without aligning them, then train",
+        paper="DIMAT: Decentralized Iterative Merging-And-Training for Deep Learning Models, CVPR 2024 (baseline)",
+        url="https://arxiv.org/abs/2404.08079",
+        models_per_edge=1,
+    )
+
+    def merge(self, peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
+        """Return sum_j W_ij x_j."""
+        return average(peer, inbox, weights)
+
+
+def average(peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
+    """Return sum_j W_ij x_j over the peer's own and its neighbours' state dicts."""
+    mixture = Mixture(peer.weights(), weights.own)
+    for j, payload in inbox.items():
+        mixture.add(payload.tensors, weights.neighbours[j])
+    return mixture.result()

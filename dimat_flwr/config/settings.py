@@ -1,0 +1,64 @@
+"""The sections of the configuration that are plain values, not the choice of a part; see ``conf/config.yaml``."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from dimat_flwr.component import STRICT
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TrainingSettings:
+    """How a peer trains on its own data.
+
+    Attributes:
+        pretrain_epochs: epochs before the first exchange.
+        local_epochs: epochs per round.
+        local_steps: minibatches per round instead of ``local_epochs``; None for whole epochs.
+        batch_size: images per minibatch.
+        initialization: ``different``: every peer draws its own first weights; ``same``: all start from the same.
+        keep_optimizer: keep the optimizer's moments from round to round.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``float32`` or ``bfloat16`` (autocast).
+        threads: CPU threads of one peer; 0 leaves torch's own choice.
+    """
+
+    pretrain_epochs: int = Field(ge=0)
+    local_epochs: int = Field(ge=0)
+    local_steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(ge=2)
+    initialization: Literal["different", "same"]
+    keep_optimizer: bool
+    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    precision: Literal["auto", "float32", "bfloat16"]
+    threads: int = Field(ge=0)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluateSettings:
+    """When and how a peer measures its accuracy.
+
+    Attributes:
+        every: rounds between evaluations.
+        batch_size: images per batch.
+    """
+
+    every: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class BatchNormSettings:
+    """What happens to BatchNorm statistics when models are mixed; the same for every algorithm.
+
+    Attributes:
+        policy: ``recalibrate``: reset and measure anew on the peer's own training images; ``average``: mix them like
+            weights; ``keep``: the peer's own ones.
+        samples: images to recalibrate with (all of the peer's if it has fewer).
+        batch_size: images per batch of the recalibration.
+    """
+
+    policy: Literal["recalibrate", "average", "keep"]
+    samples: int = Field(ge=2)
+    batch_size: int = Field(ge=2)

@@ -1,0 +1,125 @@
+"""The configuration: what is right becomes typed, what is wrong is refused with what is allowed."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dimat_flwr.algorithms.registry import available_algorithms
+from dimat_flwr.config import GROUPS, Config, ConfigError, load_config
+from dimat_flwr.config.command import flwr_command
+
+ROOT = Path(__file__).resolve().parents[2]
+CONF = ROOT / "conf"
+
+
+def load(**run_config: Any) -> Config:
+    return load_config({key.replace("_", "-"): value for key, value in run_config.items()}, {}, CONF)
+
+
+def fault(**run_config: Any) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(**run_config)
+    return str(caught.value)
+
+
+def test_the_defaults_of_pyproject_and_of_conf_agree() -> None:
+    defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    assert load_config(defaults, {}, CONF).text == load().text
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group != "dataset"])
+def test_every_choice_of_every_group_loads(group: str) -> None:
+    for path in sorted((CONF / group).glob("*.yaml")):
+        others = {"dataset": "cifar10"} if group == "model" and path.stem.startswith(("vgg", "resnet")) else {}
+        assert load(**{group: path.stem}, **others).choices[group] == path.stem
+
+
+def test_overrides_reach_the_parts_and_win_over_keys() -> None:
+    config = load(rounds=3, overrides="optimizer.lr=0.5 rounds=20 algorithm.matching.samples=64 topology=chain")
+    assert config.optimizer.lr == 0.5  # type: ignore[attr-defined]
+    assert config.rounds == 20
+    assert config.algorithm.matching.samples == 64  # type: ignore[attr-defined]
+    assert config.choices["topology"] == "chain"
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
+    text = fault(**{group: "nonsense"})
+    assert f"unknown {group} 'nonsense'" in text
+    for path in (CONF / group).glob("*.yaml"):
+        assert path.stem in text
+
+
+@pytest.mark.parametrize(
+    ("run_config", "expected"),
+    [
+        ({"algoritm": "dimat"}, "unknown run-config key 'algoritm' (did you mean 'algorithm'?)"),
+        ({"overrides": "optimizer.lrr=1"}, "unknown key 'optimizer.lrr' (did you mean 'lr'?); keys of optimizer:"),
+        ({"overrides": "trainin.device=cpu"}, "unknown key 'trainin.device' (did you mean 'training'?)"),
+        ({"overrides": "+optimizer.bogus=1"}, "optimizer.bogus: Unexpected keyword argument"),
+        ({"overrides": "optimizer.lr=fast"}, "optimizer.lr: Input should be a valid number"),
+        ({"overrides": "optimizer.lr=-1"}, "optimizer.lr: Input should be greater than"),
+        ({"overrides": "training.device=gpu"}, "training.device: "),
+        ({"overrides": "seed.x=1"}, "seed is a single value"),
+        ({"overrides": "what is this"}, "override 'what' is not of the form key=value"),
+        ({"overrides": "seed=1,2"}, "names several values; a run takes one"),
+        ({"overrides": "algorithm.matching.statistic=cosine"}, "algorithm.matching.statistic: Input should be 'correl"),
+        ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"name": "a/b"}, "name: String should match pattern"),
+        ({"rounds": "many"}, "rounds: Input should be a valid integer"),
+        ({"schedule": "every_n", "rounds": 3, "overrides": "schedule.n=5"}, "schedule: "),
+        ({"overrides": "relay.give_up_timeout=1"}, "relay: Value error, give_up_timeout (1 s) must be at least"),
+        ({"overrides": "model._target_=os.getcwd"}, "model"),
+        ({"overrides": "model._target_=no.such.Net"}, "no.such"),
+        ({"overrides": "algorithm._target_=torch.nn.Linear"}, "is not a subclass of"),
+        ({"dataset": "digits", "model": "vgg16"}, "does not work with dataset 'digits' (images 1 x 8 x 8)"),
+    ],
+)
+def test_a_fault_is_named_with_what_is_allowed(run_config: dict[str, Any], expected: str) -> None:
+    assert expected in load_fault(run_config)
+
+
+def load_fault(run_config: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(run_config, {}, CONF)
+    return str(caught.value)
+
+
+def test_all_faults_come_in_one_message() -> None:
+    text = load_fault({"algorithm": "dimatt", "topology": "rings", "nam": "x"})
+    assert "3 faults" in text
+    assert "did you mean 'dimat'" in text
+    assert "did you mean 'ring'" in text
+    text = load_fault({"seed": -1, "overrides": "training.batch_size=0 evaluate.every=0"})
+    assert "3 faults" in text
+
+
+def test_a_device_may_set_what_is_its_own_and_wins() -> None:
+    run_config = {"output-dir": "/run", "overrides": "training.device=cuda"}
+    config = load_config(run_config, {"device": "cpu", "output-dir": "/disk two/o'clock", "partition-id": 3}, CONF)
+    assert config.training.device == "cpu"
+    assert config.output_dir == "/disk two/o'clock"
+
+
+def test_any_importable_network_is_a_model() -> None:
+    target = "model._target_=torchvision.models.mobilenet_v3_small"
+    config = load(dataset="cifar10", model="resnet18", overrides=target)
+    assert type(config.build_model()).__name__ == "MobileNetV3"
+
+
+def test_the_command_repeats_what_differs_from_the_defaults() -> None:
+    defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    changed = {**defaults, "algorithm": "weight_averaging", "rounds": 3}
+    command = flwr_command(changed, ROOT / "pyproject.toml", 5)
+    assert command.startswith("flwr run . --stream --federation-config ")
+    assert command.endswith("-c \"algorithm='weight_averaging' rounds=3\"")
+    assert flwr_command(defaults, ROOT / "pyproject.toml", None) == "flwr run . --stream"
+
+
+def test_every_algorithm_says_what_it_is() -> None:
+    algorithms = available_algorithms(CONF)
+    assert {"dimat", "weight_averaging", "local_only"} <= set(algorithms)
+    assert all(about.name and about.description for about in algorithms.values())
+    assert "CVPR 2024" in algorithms["dimat"].paper

@@ -1,0 +1,141 @@
+"""The real `flwr run` in simulation: a SuperLink of our own, Flower's own command, and the folder it leaves."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
+
+
+@pytest.fixture(scope="module")
+def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Start a SuperLink on a port and in a FLWR_HOME of its own and end it, with all its children, afterwards."""
+    home = tmp_path_factory.mktemp("flower")
+    port, control = _free_port(), _free_port()
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": port,
+        "FLWR_LOCAL_CONTROL_API_PORT": control,
+        # What the app needs is installed here already; a network is not needed to test it.
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+    }
+    command = [
+        "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess",
+        "--host", "127.0.0.1", "--port", port, "--control-api-address", f"127.0.0.1:{control}",
+    ]  # fmt: skip
+    with (home / "superlink.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(f"http://127.0.0.1:{port}/health", process, home / "superlink.log")
+        yield environment
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def flwr_run(environment: dict[str, str], output: Path, *, cpus: int = 1, **run_config: Any) -> tuple[str, Path | None]:
+    """Run the app; return what Flower printed and the folder it named, None if it named none."""
+    settings = {"output-dir": str(output), **run_config}
+    quoted = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
+    command = ["flwr", "run", str(ROOT), "--stream", "--federation-config", FEDERATION.format(cpus=cpus), "-c", quoted]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    printed = done.stdout + done.stderr
+    named = re.findall(r"results: (\S+)", printed)
+    return printed, Path(named[-1]) if named else None
+
+
+def values(folder: Path) -> list[str]:
+    """Return the lines of metrics.jsonl in a fixed order, without what depends on the clock."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return sorted(json.dumps({k: v for k, v in line.items() if k != "seconds"}, sort_keys=True) for line in lines)
+
+
+@pytest.fixture(scope="module")
+def dimat(flower: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    printed, folder = flwr_run(flower, tmp_path_factory.mktemp("dimat"))
+    assert folder is not None, printed
+    return printed, folder
+
+
+def test_the_main_job_leaves_everything_it_promises(dimat: tuple[str, Path]) -> None:
+    printed, folder = dimat
+    for name in ("config.yaml", "metrics.jsonl", "summary.json", "messages.csv", "accuracy.png", "topology.png"):
+        assert (folder / name).stat().st_size > 0, name
+    models = sorted(path.name for path in (folder / "models").iterdir())
+    assert models == [f"peer-{i}.safetensors" for i in range(5)]
+    assert all(tensor.isfinite().all() for tensor in load_file(folder / "models" / "peer-0.safetensors").values())
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["spectral_gap"] == pytest.approx(1 - (1 + 2 * 0.30901699) / 3)
+    assert "flwr run . --stream" in (folder / "config.yaml").read_text()
+    assert len((folder / "messages.csv").read_text().splitlines()) == 1 + 10 * 10
+    assert re.search(r"round 10/10 .*after merge", printed)
+    assert summary["wall_seconds"] < 600
+
+
+def test_dimat_merges_where_weight_averaging_does_not_and_both_get_there(
+    flower: dict[str, str], dimat: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, averaging = flwr_run(flower, tmp_path, algorithm="weight_averaging")
+    assert averaging is not None
+    by_round = {
+        name: json.loads((folder / "summary.json").read_text())["rounds"]
+        for name, folder in (("dimat", dimat[1]), ("averaging", averaging))
+    }
+    assert by_round["dimat"][1]["accuracy_after_merge"] >= 90
+    assert by_round["averaging"][1]["accuracy_after_merge"] <= 60
+    for rounds in by_round.values():
+        assert rounds[10]["round"] == 10
+        assert rounds[10]["accuracy_after_merge"] >= 96
+
+
+def test_the_same_seed_gives_the_same_values_with_another_number_of_workers(
+    flower: dict[str, str], dimat: tuple[str, Path], tmp_path: Path
+) -> None:
+    _, again = flwr_run(flower, tmp_path, cpus=2)
+    assert again is not None
+    assert values(again) == values(dimat[1])
+
+
+def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[str, str], tmp_path: Path) -> None:
+    printed, folder = flwr_run(flower, tmp_path, algorithm="dimatt", topology="rings")
+    assert folder is None
+    assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: dimat, local_only" in printed
+    assert "unknown topology 'rings'" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def _free_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(120):
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(url, timeout=2).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.5)
+    raise RuntimeError(f"the SuperLink did not start: {log.read_text()[-2000:]}")
