@@ -1,11 +1,11 @@
 """Align neighbours' networks to mine, mix them, and make the mix work on my data."""
 
 from dimat_flwr.merging.activations import MatchingOptions, Taps, match_activations, match_neighbours
-from dimat_flwr.merging.align import Method, align
+from dimat_flwr.merging.alignment import Method, align
 from dimat_flwr.merging.batchnorm import recalibrate_batchnorm
 from dimat_flwr.merging.check import Batch, MergeError
 from dimat_flwr.merging.families import share_moved
-from dimat_flwr.merging.merge import (
+from dimat_flwr.merging.merge_step import (
     BatchNormPolicy,
     Merged,
     MergeOptions,

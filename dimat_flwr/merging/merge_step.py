@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dimat_flwr.merging.activations import MatchingOptions
-from dimat_flwr.merging.align import Method, find_permutations
+from dimat_flwr.merging.alignment import Method, find_permutations
 from dimat_flwr.merging.batchnorm import device_of, on_device, recalibrate_batchnorm, running_statistics, with_weights
 from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same_architecture, check_weights
 from dimat_flwr.merging.families import share_moved
@@ -112,27 +112,32 @@ def merge_with_report(
     if spec is None and (method != "none" or repair):
         raise MergeError("aligning and variance repair need spec=find_permutation_spec(model, example_input).")
     running = running_statistics(model)
-    ours = on_device(mine, device_of(model))
+    device = device_of(model)
+    ours = on_device(mine, device)
     mixture = Mixture(ours, weights[0], keep=running if batchnorm == "keep" else ())
     repairing = Repair(model, spec, batches) if repair and spec is not None else None
     if repairing is not None:
         repairing.add_ancestor(ours, weights[0])
-    permutations: list[Permutation] = []
-    number = 0
-    for together in _together(neighbours):
-        found: Sequence[Permutation | None] = [None] * len(together)
-        _check_neighbours(ours, together, number, len(weights) - 1)
+
+    def take_in(together: Sequence[State], before: int) -> Sequence[Permutation]:
+        found: Sequence[Permutation] = []
+        _check_neighbours(ours, together, before, len(weights) - 1)
         if method != "none" and spec is not None:
             found = find_permutations(
                 model, ours, together, spec, batches, method=method, generator=generator, **matching
             )
-            permutations.extend(found)
-        for theirs, permutation in zip(together, found, strict=True):
-            number += 1
-            aligned = theirs if permutation is None or spec is None else spec.apply(theirs, permutation)
-            mixture.add(aligned, weights[number])
+        for offset, theirs in enumerate(together):
+            aligned = spec.apply(theirs, found[offset]) if found and spec is not None else theirs
+            mixture.add(aligned, weights[before + offset + 1])
             if repairing is not None:
-                repairing.add_ancestor(on_device(aligned, device_of(model)), weights[number])
+                repairing.add_ancestor(on_device(aligned, device), weights[before + offset + 1])
+        return found
+
+    permutations: list[Permutation] = []
+    number = 0
+    for together in _together(neighbours):
+        permutations.extend(take_in(together, number))
+        number += len(together)
     check_weights(weights, number)
 
     merged = mixture.result()
@@ -149,7 +154,10 @@ def _together(neighbours: Iterable[Neighbour]) -> Iterator[list[State]]:
         yield [neighbour for neighbour in neighbours if isinstance(neighbour, Mapping)]
     else:
         for neighbour in neighbours:
-            yield [neighbour if isinstance(neighbour, Mapping) else neighbour()]
+            one = [neighbour if isinstance(neighbour, Mapping) else neighbour()]
+            del neighbour
+            yield one
+            one.clear()  # so that nobody holds this one while the next is loaded
 
 
 def _check_neighbours(ours: State, together: Sequence[State], before: int, expected: int) -> None:
