@@ -28,7 +28,7 @@ class Permutation(Mapping[str, Tensor]):
         missing = [name for name in groups if name not in indices]
         if missing:
             raise SymmetryError(
-                f"permutation lacks groups {missing[:5]}; start from spec.identity() to leave some as is"
+                f"permutation lacks groups {missing[:5]}; take spec.identity() for those to leave"
             )
         self._groups = groups
         self._indices = {name: _checked(group, indices[name]) for name, group in groups.items()}

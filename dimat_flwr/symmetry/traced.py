@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, fx
 
+from dimat_flwr.symmetry.program import Program
 from dimat_flwr.symmetry.tap import Tap
 
 
@@ -15,14 +16,17 @@ class TracedModel:
         taps: every tap, in the order of the forward pass.
     """
 
-    def __init__(self, graph_module: fx.GraphModule, taps: Sequence[Tap]):
+    def __init__(self, program: Program, taps: Sequence[Tap]):
         self.taps = tuple(taps)
-        self._graph_module = graph_module
+        self._program = program
+        self._taps_at: dict[str, list[Tap]] = {}
+        for tap in self.taps:
+            self._taps_at.setdefault(tap.name, []).append(tap)
 
     def run(
         self,
         state_dict: Mapping[str, Tensor],
-        batch: Tensor | tuple[Tensor, ...],
+        batch: Tensor | tuple[Any, ...],
         on_tap: Callable[[Tap, Tensor], None] | None = None,
         *,
         train: bool = False,
@@ -31,8 +35,9 @@ class TracedModel:
 
         Args:
             state_dict: name -> tensor, for every parameter and buffer of the network.
-            batch: the network's input, any batch size.
-            on_tap: called with (tap, value of the tap's node); nothing is retained.
+            batch: the network's input, any batch size; a tuple for several inputs.
+            on_tap: called with (tap, value of the tap's node); nothing is retained. The value may be overwritten by
+                a later operator that works in place, so take what is needed from it at once.
             train: normalize with the batch's statistics and drop units, as a module in train mode. The graph is that
                 of eval mode, so branches that exist in training only (auxiliary classifiers) are left out. Running
                 statistics are updated in place in the tensors of ``state_dict``, as ``torch.func.functional_call``
@@ -40,5 +45,15 @@ class TracedModel:
 
         Returns:
             What the network returns.
+
+        Raises:
+            SymmetryError: a tensor is missing, or an operator failed on these inputs.
         """
-        raise NotImplementedError
+        inputs = batch if isinstance(batch, tuple) else (batch,)
+
+        def report(node: fx.Node, value: Any) -> None:
+            for tap in self._taps_at.get(node.name, ()):
+                if on_tap is not None:
+                    on_tap(tap, value)
+
+        return self._program.run(state_dict, inputs, report, train=train)

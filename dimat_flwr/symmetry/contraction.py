@@ -1,0 +1,68 @@
+"""Two values contracted with each other, such as queries with keys."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from dimat_flwr.symmetry.atoms import FIXED, Ints
+from dimat_flwr.symmetry.join import Operand, as_value, blocks_over, meet, tie_along
+from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.value import Value
+
+
+def contract(left: Operand, right: Operand, equation: tuple[str, str, str], ledger: Ledger) -> Value:
+    """Return the contraction of two values by an einsum such as ``("bhnd", "bhmd", "bhnm")``.
+
+    Places contracted with each other move together; if they lie in several batches (heads), each batch is a block of
+    them, and the result's batch dims move as the blocks do.
+    """
+    a_labels, b_labels, out = equation
+    summed = "".join(c for c in a_labels if c in b_labels and c not in out)
+    common = "".join(c for c in out if c in a_labels and c in b_labels) + summed
+    a = _one_order(as_value(left, ledger), a_labels, common, summed, ledger)
+    b = _one_order(as_value(right, ledger), b_labels, common, summed, ledger)
+    paired = meet(_paired(a, a_labels, common, ledger), _paired(b, b_labels, common, ledger), ledger)
+    ledger.observe(paired)
+    sizes = dict(zip(a_labels, a.shape, strict=True)) | dict(zip(b_labels, b.shape, strict=True))
+    pieces = [_piece(x, labels, summed, out, ledger) for x, labels in ((a, a_labels), (b, b_labels))]
+    result = meet(pieces[0], pieces[1], ledger)
+    roles = ledger.combine(pieces[0].roles, pieces[1].roles)
+    return Value(tuple(sizes[c] for c in out), result.atoms, roles, result.spread)
+
+
+def _one_order(value: Value, labels: str, common: str, summed: str, ledger: Ledger) -> Value:
+    """Tie the places along a value's own dims if it also moves along summed ones: one order must serve all rows."""
+    inside = {d for d in value.varying if labels[d] in summed}
+    own = [d for d in value.varying if labels[d] not in common]
+    return tie_along(value, own, ledger) if inside and own else value
+
+
+def _paired(value: Value, labels: str, common: str, ledger: Ledger) -> Value:
+    """Return what the other side meets along the common dims."""
+    own = frozenset(d for d, c in enumerate(labels) if c not in common)
+    if value.varying & own:
+        value = replace(value, atoms=np.full((1,) * len(value.shape), FIXED, np.int64))
+    return _arranged(replace(value, roles=ledger.collapse_roles(value.roles, own)), labels, common)
+
+
+def _piece(value: Value, labels: str, summed: str, out: str, ledger: Ledger) -> Value:
+    """Return what the value gives to the result: its own atoms, or its blocks where its atoms are summed away."""
+    value = ledger.settle(value)
+    gone = frozenset(d for d, c in enumerate(labels) if c in summed)
+    atoms = blocks_over(value, gone, "heads", ledger) if value.varying & gone else value.atoms
+    roles = ledger.collapse_roles(value.roles, gone)
+    return _arranged(replace(value, atoms=atoms, roles=roles), labels, out)
+
+
+def _arranged(value: Value, labels: str, wanted: str) -> Value:
+    """Return the value with its dims in the order of ``wanted``: dims not wanted (of one atom) go, new ones come."""
+    dims = [labels.index(c) for c in wanted if c in labels]
+
+    def move(array: Ints) -> Ints:
+        gone = tuple(d for d in range(len(labels)) if d not in dims)
+        kept = array.transpose([*gone, *dims]).reshape([array.shape[d] for d in dims])
+        return kept.reshape([array.shape[labels.index(c)] if c in labels else 1 for c in wanted])
+
+    shape = tuple(value.shape[labels.index(c)] if c in labels else 1 for c in wanted)
+    spread = tuple(c in labels and value.spread[labels.index(c)] for c in wanted)
+    return Value(shape, move(value.atoms), move(value.roles), spread)

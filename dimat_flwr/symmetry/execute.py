@@ -1,0 +1,237 @@
+"""Symbolic execution of a program: every operator's rule writes into the ledger what moves together."""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.modules import statement_of
+from dimat_flwr.symmetry.program import Program, operator_name
+from dimat_flwr.symmetry.rules import RULES, Context, Unsupported
+from dimat_flwr.symmetry.shapes import Sizes
+from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
+
+_WITH_STATE = ("batch_norm", "instance_norm")  # their buffers are statistics of the channels, and move with them
+_RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "empty", "empty_like", "rand_like", "randn_like")
+_FILLS = {"zeros_like": 0, "new_zeros": 0, "ones_like": 1, "new_ones": 1, "zero": 0, "zeros": 0}
+_SHAPE_ONLY = ("size", "sym_size", "dim", "ndimension", "numel", "sym_numel", "getattr", "is_floating_point", "len")
+
+
+@dataclass(frozen=True, eq=False)
+class _Buffer:
+    """A buffer of the network: a constant, except to the operators whose state it is."""
+
+    name: str
+    tensor: Tensor
+
+
+class Execution:
+    """One pass over a program's nodes.
+
+    Attributes:
+        values: node -> what is known of its value.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        sizes: Mapping[str, Sizes],
+        state: Mapping[str, Tensor],
+        parameters: frozenset[str],
+        aliases: Mapping[str, str],
+        ledger: Ledger,
+    ):
+        self.values: dict[str, Any] = {}
+        self._program = program
+        self._sizes = sizes
+        self._state = state
+        self._parameters = parameters
+        self._aliases = aliases
+        self._ledger = ledger
+
+    def run(self) -> None:
+        """Execute all nodes; what the network returns is kept in place."""
+        for node in self._program.graph.nodes:
+            self._ledger.operator = node.name
+            if node.op == "output":
+                self._keep_in_place(fx.node.map_arg(node.args, lambda n: self.values[n.name]))
+            else:
+                self.values[node.name] = self._evaluate(node)
+                changed = _changed_in_place(node)
+                if changed is not None:
+                    self.values[changed] = self.values[node.name]
+
+    def _evaluate(self, node: fx.Node) -> Any:
+        program = self._program
+        if node.name in program.tensors:
+            return self._tensor(program.tensors[node.name])
+        if node.name in program.constants:
+            return Const(program.constants[node.name].detach().cpu(), exact=True)
+        if node.op == "placeholder":
+            shape = self._sizes[node.name]
+            return None if shape is None else self._ledger.neutral(shape)
+        args = list(fx.node.map_arg(node.args, lambda n: self.values[n.name]))
+        kwargs = dict(fx.node.map_arg(node.kwargs, lambda n: self.values[n.name]))
+        if node.op == "call_module":
+            module = program.modules[str(node.target)]
+            self._ledger.operator = f"{type(module).__name__} {node.target}"
+            name, stated, kwargs = self._state_module(str(node.target), args)
+            return self._apply(node, name, stated, kwargs)
+        name = operator_name(node.target)
+        self._ledger.operator = f"{name} {node.name}"
+        if name == "getattr" and args[1] in ("T", "mT"):
+            return self._apply(node, "t", args[:1], {})
+        if name in _SHAPE_ONLY and args and isinstance(args[0], Value | Param | Const | _Buffer):
+            return self._ask_shape(node, name, args, kwargs)
+        if name in _FILLS and args and is_symbolic(args[0]):
+            return Const(torch.full(self._sizes[node.name], float(_FILLS[name])), exact=True)
+        if name in ("full_like", "new_full", "fill") and args and is_symbolic(args[0]) and not is_symbolic(args[1:]):
+            return Const(torch.full(self._sizes[node.name], 0.0), exact=True)  # only its uniformity matters
+        if not is_symbolic(args) and not is_symbolic(kwargs):
+            return self._fold(node, name, args, kwargs)
+        return self._apply(node, name, args, kwargs)
+
+    def _tensor(self, name: str) -> Any:
+        name = self._aliases.get(name, name)
+        tensor = self._state[name]
+        if name in self._parameters:
+            return Param(name, tuple(tensor.shape))
+        return _Buffer(name, tensor.detach().cpu())
+
+    def _state_module(self, target: str, args: list[Any]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+        module = self._program.modules[target]
+        statement = statement_of(module)
+        if statement is None:
+            return f"module {type(module).__name__}", tuple(args), {}
+        held = {n for n, _ in (*module.named_parameters(), *module.named_buffers())}
+        return statement(module, lambda n: self._tensor(f"{target}.{n}") if n in held else None, tuple(args))
+
+    def _apply(self, node: fx.Node, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Let the operator's rule write into the ledger; what has no rule keeps its operands in place."""
+        with_state = name in _WITH_STATE
+        args = [self._operand(x, with_state) for x in args]
+        kwargs = {k: self._operand(x, with_state) for k, x in kwargs.items() if k not in ("out", "memory_format")}
+        if "input" in kwargs:
+            args.insert(0, kwargs.pop("input"))
+        sizes = self._sizes[node.name]
+        context = Context(self._ledger, sizes if isinstance(sizes, tuple) else ())
+        rule = RULES.get(name)
+        why = f"operator '{name}' ({node.name}) has no rule"
+        if rule is not None:
+            try:
+                inspect.signature(rule).bind(context, *args, **kwargs)
+                result = rule(context, *args, **kwargs)
+                if _fits(result, sizes):
+                    return result
+                why = f"operator '{name}' ({node.name}) has a shape its rule does not expect"
+            except (Unsupported, TypeError, ValueError, IndexError, KeyError, AttributeError, StopIteration) as error:
+                why = f"operator '{name}' ({node.name}) is not covered here: {error}"
+        self._ledger.warn(f"{why}; the units it reads are kept in place")
+        self._keep_in_place([args, kwargs])
+        return _neutral(sizes, self._ledger)
+
+    def _operand(self, x: Any, with_state: bool) -> Any:
+        if isinstance(x, _Buffer):
+            return Param(x.name, tuple(x.tensor.shape)) if with_state else Const(x.tensor, exact=False)
+        if isinstance(x, list | tuple):
+            return type(x)(self._operand(item, with_state) for item in x)
+        return x
+
+    def _keep_in_place(self, x: Any) -> None:
+        if isinstance(x, Value):
+            self._ledger.fix(x.atoms)
+        elif isinstance(x, Param):
+            self._ledger.freeze(x.name)
+        elif isinstance(x, list | tuple):
+            for item in x:
+                self._keep_in_place(item)
+        elif isinstance(x, dict):
+            self._keep_in_place(list(x.values()))
+
+    def _ask_shape(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        x = args[0]
+        shape = torch.Size(x.tensor.shape if isinstance(x, Const | _Buffer) else x.shape)
+        if name in ("size", "sym_size"):
+            dim = args[1] if len(args) > 1 else kwargs.get("dim")
+            return shape if dim is None else shape[dim]
+        if name in ("dim", "ndimension"):
+            return len(shape)
+        if name in ("numel", "sym_numel"):
+            return shape.numel()
+        if name == "len":
+            return shape[0]
+        if name == "is_floating_point":
+            return True
+        answers = {"shape": shape, "ndim": len(shape), "device": torch.device("cpu"), "dtype": torch.float32}
+        if args[1] in answers:
+            return answers[args[1]]
+        return self._apply(node, f"attribute {args[1]}", args[:1], {})
+
+    def _fold(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        """Compute what depends on no input and no parameter."""
+        exact = name not in _RANDOM
+
+        def unwrap(x: Any) -> Any:
+            nonlocal exact
+            if isinstance(x, Const | _Buffer):
+                exact = exact and isinstance(x, Const) and x.exact
+                return x.tensor
+            if isinstance(x, list | tuple) and not isinstance(x, torch.Size):
+                return type(x)(unwrap(item) for item in x)
+            if isinstance(x, slice):
+                return slice(unwrap(x.start), unwrap(x.stop), unwrap(x.step))
+            return torch.device("cpu") if isinstance(x, torch.device) else x
+
+        real = [unwrap(x) for x in args]
+        named = {k: unwrap(x) for k, x in kwargs.items()}
+        with torch.no_grad():
+            if node.op == "call_method":
+                result = getattr(real[0], str(node.target))(*real[1:], **named)
+            else:
+                result = node.target(*real, **named)  # type: ignore[operator]
+        return _wrap(result, exact)
+
+
+def _changed_in_place(node: fx.Node) -> str | None:
+    """Return the node whose value the operator overwrites: whoever reads it later reads the result."""
+    plain = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    writes = plain in ("iadd", "isub", "imul", "itruediv") or (plain.endswith("_") and not plain.startswith("_"))
+    writes = (writes and node.op != "call_module") or bool(node.kwargs.get("inplace", False))
+    first = node.args[0] if node.args else None
+    return first.name if writes and isinstance(first, fx.Node) else None
+
+
+def _wrap(x: Any, exact: bool) -> Any:
+    if isinstance(x, Tensor):
+        return Const(x, exact)
+    if isinstance(x, list | tuple) and not isinstance(x, torch.Size):
+        return type(x)(_wrap(item, exact) for item in x)
+    return x
+
+
+def _fits(result: Any, sizes: Sizes) -> bool:
+    if isinstance(sizes, list):
+        return isinstance(result, list | tuple) and all(map(_fits, result, sizes)) and len(result) == len(sizes)
+    return sizes is None or (isinstance(result, Value | Param) and _consistent(result, sizes))
+
+
+def _consistent(result: Value | Param, shape: Shape) -> bool:
+    if isinstance(result, Param):
+        return result.shape == shape
+    sized = result.shape == shape and len(result.spread) == len(shape)
+    return sized and all(
+        a.ndim == len(shape) and all(s in (1, n) for s, n in zip(a.shape, shape, strict=True))
+        for a in (result.atoms, result.roles)
+    )
+
+
+def _neutral(sizes: Sizes, ledger: Ledger) -> Any:
+    if isinstance(sizes, list):
+        return tuple(_neutral(item, ledger) for item in sizes)
+    return None if sizes is None else ledger.neutral(sizes)
+
+

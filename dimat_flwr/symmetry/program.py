@@ -1,0 +1,140 @@
+"""A traced forward pass in one form, whichever tracer made it, and running it with given weights."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree as pytree
+
+from dimat_flwr.symmetry.errors import SymmetryError
+
+_DROPS = ("dropout", "feature_dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "stochastic_depth")
+_NORMS = ("batch_norm", "instance_norm")
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A graph of operators.
+
+    Attributes:
+        graph: its nodes; placeholders are inputs, or tensors of the state dict.
+        inputs: names of the placeholder nodes that take the network's inputs, in order.
+        tensors: node -> name in the state dict, for nodes that read a parameter or buffer.
+        constants: node -> tensor that the program text holds.
+        modules: target -> module of the ``call_module`` nodes, on the meta device where parameters are concerned.
+        output_tree: how a flat list of outputs is put together; ``None`` if the output node has it right.
+    """
+
+    graph: fx.Graph
+    inputs: tuple[str, ...]
+    tensors: Mapping[str, str]
+    constants: Mapping[str, Tensor]
+    modules: Mapping[str, nn.Module] = field(default_factory=dict)
+    output_tree: pytree.TreeSpec | None = None
+
+    def run(
+        self,
+        state: Mapping[str, Tensor],
+        inputs: Sequence[Any],
+        on_node: Callable[[fx.Node, Any], None] | None = None,
+        *,
+        train: bool = False,
+    ) -> Any:
+        """Execute the graph once; ``on_node`` sees every node's value as soon as it is computed.
+
+        Raises:
+            SymmetryError: an input or tensor is missing, or an operator failed (the message names its line).
+        """
+        if len(inputs) != len(self.inputs):
+            raise SymmetryError(f"the traced network takes {len(self.inputs)} inputs, got {len(inputs)}")
+        fed = dict(zip(self.inputs, inputs, strict=True))
+        last_reader = self._last_readers()
+        env: dict[str, Any] = {}
+        for node in self.graph.nodes:
+            if node.op == "output":
+                flat = fx.node.map_arg(node.args[0], lambda n: env[n.name])
+                return flat if self.output_tree is None else pytree.tree_unflatten(list(flat), self.output_tree)
+            if node.name in fed:
+                value = fed[node.name]
+            elif node.name in self.tensors:
+                value = _tensor(state, self.tensors[node.name])
+            elif node.name in self.constants:
+                value = self.constants[node.name]
+            else:
+                value = self._call(node, state, env, train)
+            env[node.name] = value
+            if on_node is not None:
+                on_node(node, value)
+            for name in last_reader.get(node.name, ()):
+                del env[name]
+        raise SymmetryError("the traced graph has no output")
+
+    def _last_readers(self) -> dict[str, list[str]]:
+        """Return node -> nodes whose value nobody needs after it."""
+        last: dict[str, str] = {}
+        for node in self.graph.nodes:
+            last[node.name] = node.name
+            for read in node.all_input_nodes:
+                last[read.name] = node.name
+        result: dict[str, list[str]] = {}
+        for name, reader in last.items():
+            result.setdefault(reader, []).append(name)
+        return result
+
+    def _call(self, node: fx.Node, state: Mapping[str, Tensor], env: Mapping[str, Any], train: bool) -> Any:
+        args = fx.node.map_arg(node.args, lambda n: env[n.name])
+        kwargs = fx.node.map_arg(node.kwargs, lambda n: env[n.name])
+        try:
+            if node.op == "call_module":
+                target = str(node.target)
+                module = self.modules[target]
+                module.train(train)
+                named = [n for n, _ in (*module.named_parameters(), *module.named_buffers())]
+                local = {n: _tensor(state, f"{target}.{n}") for n in named if f"{target}.{n}" in state}
+                return torch.func.functional_call(module, local, tuple(args), dict(kwargs))
+            if node.op == "call_method":
+                receiver, *rest = args
+                return getattr(receiver, str(node.target))(*rest, **kwargs)
+            args, kwargs = _in_mode(node, list(args), dict(kwargs), train)
+            return node.target(*args, **kwargs)  # type: ignore[operator]
+        except SymmetryError:
+            raise
+        except Exception as error:
+            where = (node.stack_trace or "").strip().splitlines()[-2:]
+            text = f"{type(error).__name__}: {error}"
+            raise SymmetryError(f"operator '{node.name}' of the traced network failed: {text} {where}") from error
+
+
+def _tensor(state: Mapping[str, Tensor], name: str) -> Tensor:
+    if name not in state:
+        raise SymmetryError(f"the state dict lacks '{name}', which the network reads")
+    return state[name]
+
+
+def operator_name(target: Any) -> str:
+    """Return an operator's plain name, the same for torch functions, methods and aten operators."""
+    if isinstance(target, torch._ops.OpOverload):
+        name = target.overloadpacket.__name__
+    else:
+        name = target if isinstance(target, str) else getattr(target, "__name__", type(target).__name__)
+    return name if name.startswith("__") else name.rstrip("_") or name
+
+
+def _in_mode(node: fx.Node, args: list[Any], kwargs: dict[str, Any], train: bool) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments with the flags that depend on the mode set to the mode asked for."""
+    name = operator_name(node.target)
+    if name in _DROPS or name in _NORMS:
+        flag = {"stochastic_depth": 3, "batch_norm": 5, "instance_norm": 5}.get(name, 2)
+        if name == "instance_norm" and not train:
+            return args, kwargs
+        if len(args) > flag:
+            args[flag] = train
+        else:
+            kwargs["train" if isinstance(node.target, torch._ops.OpOverload) else "training"] = train
+    elif name == "scaled_dot_product_attention" and not train:
+        if len(args) > 4:
+            args[4] = 0.0
+        kwargs = {k: (0.0 if k == "dropout_p" else v) for k, v in kwargs.items()}
+    return args, kwargs

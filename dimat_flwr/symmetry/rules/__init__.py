@@ -1,0 +1,28 @@
+"""How each family of operators moves, ties and consumes atoms; importing this package fills the registry."""
+
+from dimat_flwr.symmetry.rules import (
+    attention,
+    convolution,
+    indexing,
+    linear,
+    normalization,
+    pointwise,
+    reductions,
+    shaping,
+)
+from dimat_flwr.symmetry.rules.registry import RULES, Context, Rule, Unsupported
+
+__all__ = [
+    "RULES",
+    "Context",
+    "Rule",
+    "Unsupported",
+    "attention",
+    "convolution",
+    "indexing",
+    "linear",
+    "normalization",
+    "pointwise",
+    "reductions",
+    "shaping",
+]

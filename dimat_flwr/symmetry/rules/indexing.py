@@ -1,0 +1,158 @@
+"""Operators that pick parts of a tensor."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dimat_flwr.symmetry import moves
+from dimat_flwr.symmetry.join import as_value
+from dimat_flwr.symmetry.moves import Tensorlike
+from dimat_flwr.symmetry.rules.registry import Context, Unsupported, dim_of, rule
+from dimat_flwr.symmetry.value import Const, Param, Value
+
+
+def _cut(ctx: Context, x: Tensorlike, dim: int, sizes: Sequence[int]) -> tuple[Tensorlike, ...]:
+    d = dim_of(dim, len(x.shape))
+    ends = np.cumsum(sizes)
+    pairs = zip(ends - sizes, ends, strict=True)
+    return tuple(moves.take(x, d, np.arange(a, b, dtype=np.int64), ctx.ledger) for a, b in pairs)
+
+
+@rule("chunk")
+def chunk(ctx: Context, x: Tensorlike, chunks: int, dim: int = 0) -> tuple[Tensorlike, ...]:
+    """Cut into equal parts, the last perhaps smaller."""
+    total = x.shape[dim_of(dim, len(x.shape))]
+    return split(ctx, x, -(-total // chunks), dim)
+
+
+@rule("split", "split_with_sizes", "tensor_split_sizes")
+def split(ctx: Context, x: Tensorlike, split_size: Any, dim: int = 0) -> tuple[Tensorlike, ...]:
+    """Cut into parts of given size or sizes."""
+    total = x.shape[dim_of(dim, len(x.shape))]
+    if isinstance(split_size, int):
+        sizes = [min(split_size, total - i) for i in range(0, total, split_size)]
+    else:
+        sizes = [int(i) for i in split_size]
+    return _cut(ctx, x, dim, sizes)
+
+
+@rule("unbind")
+def unbind(ctx: Context, x: Tensorlike, dim: int = 0) -> tuple[Tensorlike, ...]:
+    """All slices along a dim."""
+    d = dim_of(dim, len(x.shape))
+    shape = (*x.shape[:d], *x.shape[d + 1 :])
+    return tuple(moves.reshape(part, shape, ctx.ledger) for part in _cut(ctx, x, d, [1] * x.shape[d]))
+
+
+@rule("narrow")
+def narrow(ctx: Context, x: Tensorlike, dim: int, start: int, length: int) -> Tensorlike:
+    """A run of places along a dim."""
+    d = dim_of(dim, len(x.shape))
+    first = start % x.shape[d]
+    return moves.take(x, d, np.arange(first, first + length, dtype=np.int64), ctx.ledger)
+
+
+@rule("select")
+def select(ctx: Context, x: Tensorlike, dim: int, index: int) -> Tensorlike:
+    """One slice along a dim."""
+    d = dim_of(dim, len(x.shape))
+    part = moves.take(x, d, np.array([index % x.shape[d]], np.int64), ctx.ledger)
+    return moves.reshape(part, (*x.shape[:d], *x.shape[d + 1 :]), ctx.ledger)
+
+
+@rule("slice")
+def slice_(ctx: Context, x: Tensorlike, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Tensorlike:
+    """A Python slice along a dim."""
+    d = dim_of(dim, len(x.shape))
+    index = np.arange(x.shape[d], dtype=np.int64)[slice(start, end, step)]
+    return x if len(index) == x.shape[d] else moves.take(x, d, index, ctx.ledger)
+
+
+@rule("index_select")
+def index_select(ctx: Context, x: Tensorlike, dim: int, index: Any) -> Tensorlike:
+    """Places along a dim, by a constant index."""
+    return moves.take(x, dim_of(dim, len(x.shape)), _index(index).reshape(-1), ctx.ledger)
+
+
+@rule("slice_scatter")
+def slice_scatter(
+    ctx: Context, x: Any, src: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Value:
+    """``x`` with a slice replaced."""
+    value, part = as_value(x, ctx.ledger), as_value(src, ctx.ledger)
+    d = dim_of(dim, len(value.shape))
+    places = np.arange(value.shape[d], dtype=np.int64)
+    inside = places[slice(start, end, step)]
+    order = np.argsort(np.concatenate([np.delete(places, inside), inside]), kind="stable")
+    rest = moves.take(value, d, np.delete(places, inside), ctx.ledger)
+    joined = moves.cat([as_value(rest, ctx.ledger), part], d, ctx.ledger)
+    return as_value(moves.take(joined, d, order.astype(np.int64), ctx.ledger), ctx.ledger)
+
+
+@rule("select_scatter")
+def select_scatter(ctx: Context, x: Any, src: Any, dim: int, index: int) -> Value:
+    """``x`` with one slice replaced."""
+    value, part = as_value(x, ctx.ledger), as_value(src, ctx.ledger)
+    d = dim_of(dim, len(value.shape))
+    lifted = moves.reshape(part, (*part.shape[:d], 1, *part.shape[d:]), ctx.ledger)
+    first = index % value.shape[d]
+    return slice_scatter(ctx, value, lifted, d, first, first + 1)
+
+
+@rule("getitem", "index")
+def getitem(ctx: Context, x: Any, item: Any) -> Any:
+    """Python indexing by integers, slices, None, Ellipsis and constant index tensors."""
+    if isinstance(x, tuple | list):
+        return x[item]
+    items = list(item) if isinstance(item, tuple | list) else [item]
+    if isinstance(item, list):  # the operator's form: one index or None per dim
+        items = [slice(None) if i is None else i for i in items]
+    consumed = sum(1 for i in items if i is not None and i is not Ellipsis)
+    if Ellipsis not in [i if i is Ellipsis else 0 for i in items]:
+        items.append(Ellipsis)
+    where = next(n for n, i in enumerate(items) if i is Ellipsis)
+    items[where : where + 1] = [slice(None)] * (len(x.shape) - consumed)
+    if any(isinstance(i, Const) for i in items):
+        return _advanced(ctx, x, items)
+    dim = 0
+    for i in items:
+        if i is None:
+            continue
+        if isinstance(i, slice):
+            x = slice_(ctx, x, dim, i.start, i.stop, 1 if i.step is None else i.step)
+        elif isinstance(i, int) and not isinstance(i, bool):
+            x = moves.take(x, dim, np.array([i % x.shape[dim]], np.int64), ctx.ledger)
+        else:
+            raise Unsupported(f"index of type {type(i).__name__}")
+        dim += 1
+    return moves.reshape(x, ctx.shape, ctx.ledger)
+
+
+def _index(index: Any) -> Any:
+    if not isinstance(index, Const) or index.tensor.dtype in (torch.bool, torch.uint8):
+        raise Unsupported("an index that is not a constant integer tensor")
+    return index.tensor.detach().cpu().numpy().astype(np.int64)
+
+
+def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
+    """Indexing by constant tensors, as numpy does it."""
+    if None in [i if i is None else 0 for i in items]:
+        raise Unsupported("None beside an index tensor")
+    key = tuple(_index(i) if isinstance(i, Const) else i for i in items)
+    if isinstance(x, Param):
+        return Param(x.name, x.full_shape, x.element_ids()[key])
+    picked = [d for d, i in enumerate(items) if not isinstance(i, slice)]
+    roles = np.broadcast_to(x.roles, [x.shape[d] if d in picked else s for d, s in enumerate(x.roles.shape)])
+    if any(x.atoms.shape[d] == 1 and x.shape[d] > 1 for d in picked):  # different places, different roles
+        for d in picked:
+            line = np.arange(x.shape[d], dtype=np.int64).reshape([-1 if e == d else 1 for e in range(roles.ndim)])
+            roles = ctx.ledger.combine(roles, line)
+        roles = np.broadcast_to(roles, [x.shape[d] if d in picked else s for d, s in enumerate(roles.shape)])
+    full = [x.shape[d] if d in picked else s for d, s in enumerate(x.atoms.shape)]
+    kept = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, full, strict=True))
+    role_key = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, roles.shape, strict=True))
+    atoms = np.broadcast_to(x.atoms, full)[kept]
+    value = Value(ctx.shape, atoms, roles[role_key], tuple(size > 1 for size in ctx.shape))
+    return ctx.ledger.settle(value)

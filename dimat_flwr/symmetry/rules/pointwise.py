@@ -1,0 +1,32 @@
+"""Elementwise operators: what stands at one place of the operands decides that place of the result."""
+
+from typing import Any
+
+from dimat_flwr.symmetry.join import elementwise
+from dimat_flwr.symmetry.rules.registry import Context, rule
+from dimat_flwr.symmetry.value import Const, Param, Value
+
+_POINTWISE = ["abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "asin", "asinh", "atan", "atan2", "atanh", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "celu", "ceil", "clamp", "clamp_max", "clamp_min", "clip", "copysign", "cos", "cosh", "div", "divide", "dropout", "alpha_dropout", "elu", "eq", "erf", "erfc", "erfinv", "exp", "exp2", "expm1", "feature_dropout", "feature_alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "float_power", "floor", "floor_divide", "floordiv", "fmod", "frac", "ge", "gelu", "greater", "gt", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "hypot", "isfinite", "isinf", "isnan", "le", "leaky_relu", "lerp", "less", "lgamma", "log", "log10", "log1p", "log2", "log_sigmoid", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor", "logit", "logsigmoid", "lt", "masked_fill", "maximum", "minimum", "mish", "mod", "mul", "multiply", "nan_to_num", "ne", "neg", "negative", "not_equal", "pos", "positive", "pow", "reciprocal", "relu", "relu6", "remainder", "round", "rrelu", "rsqrt", "rsub", "selu", "sgn", "sigmoid", "sign", "silu", "sin", "sinc", "sinh", "softplus", "softshrink", "softsign", "sqrt", "square", "stochastic_depth", "sub", "subtract", "tan", "tanh", "tanhshrink", "threshold", "true_divide", "truediv", "trunc", "where", "xlogy", "xor", "and", "or", "and_", "or_", "invert", "iadd", "isub", "imul", "itruediv"]
+
+_SAME = ["alias", "clone", "contiguous", "cpu", "cuda", "detach", "double", "float", "half", "bfloat16", "identity", "lift_fresh", "lift_fresh_copy", "positive_", "requires_grad_", "to", "type", "type_as", "_to_copy"]
+
+
+@rule(*_POINTWISE)
+def pointwise(ctx: Context, *args: Any, **kwargs: Any) -> Value:
+    """Every tensor among the arguments meets the others."""
+    operands = [x for x in (*args, *kwargs.values()) if isinstance(x, Value | Param | Const)]
+    return elementwise(operands, ctx.ledger)
+
+
+@rule(*_SAME)
+def same(ctx: Context, x: Value | Param, *args: Any, **kwargs: Any) -> Value | Param:
+    """The tensor itself, perhaps in another format."""
+    return x
+
+
+@rule("prelu", "_prelu_kernel")
+def prelu(ctx: Context, x: Value, weight: Value | Param) -> Value:
+    """PReLU: one slope, or one per channel (dim 1)."""
+    from dimat_flwr.symmetry.rules.shaping import along_channels
+
+    return elementwise([x, along_channels(weight, len(x.shape), ctx.ledger)], ctx.ledger)

@@ -1,0 +1,34 @@
+"""The shape of every value of a program, without computing any of them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from dimat_flwr.symmetry.program import Program
+
+Sizes = Any  # a torch.Size per tensor, in the tuples, lists and dicts the operator returned
+
+
+def propagate_shapes(program: Program, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> dict[str, Sizes]:
+    """Return node -> shape of its value (for several values, the same structure of shapes)."""
+    shapes: dict[str, Sizes] = {}
+
+    def note(node: fx.Node, value: Any) -> None:
+        shapes[node.name] = _sizes(value)
+
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        fake_state = {name: mode.from_tensor(tensor, static_shapes=True) for name, tensor in state.items()}
+        fake_inputs = [mode.from_tensor(x, static_shapes=True) if isinstance(x, Tensor) else x for x in inputs]
+        program.run(fake_state, fake_inputs, note)
+    return shapes
+
+
+def _sizes(value: Any) -> Sizes:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, list | tuple) and any(isinstance(x, Tensor) for x in value):
+        return [_sizes(x) for x in value]
+    return None

@@ -1,0 +1,145 @@
+"""Turning a network into a ``Program``: by torch.fx where the forward pass allows it, else by torch.export."""
+
+import copy
+import inspect
+import math
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.export import Dim, ExportedProgram, export
+
+from dimat_flwr.symmetry.attention_module import can_expand, expand
+from dimat_flwr.symmetry.errors import TraceError
+from dimat_flwr.symmetry.modules import is_leaf
+from dimat_flwr.symmetry.program import Program, operator_name
+
+_HERE = os.path.dirname(__file__)
+
+
+class _Tracer(fx.Tracer):
+    """Keeps the layers that have a rule whole, and writes attention out so that its heads can be seen."""
+
+    def __init__(self) -> None:
+        super().__init__(autowrap_modules=(math,))
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return is_leaf(m)
+
+    def call_module(self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(m, nn.MultiheadAttention) and can_expand(m, args, kwargs):
+            path = self.path_of_module(m)
+            return expand(m, lambda name: self.create_proxy("get_attr", f"{path}.{name}", (), {}), *args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
+    """Put the model in a mode, and every module of it back into its own afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    model.train(train)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
+    """Trace with torch.fx: independent of the sizes, in milliseconds; refuses control flow over tensors."""
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    rest = {
+        p.name: p.default
+        for p in parameters[len(inputs) :]
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is not p.empty
+    }
+    graph = _Tracer().trace(model, concrete_args=rest or None)
+    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
+    known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    tensors, constants = {}, {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            if str(node.target) in known and str(node.target) in model.state_dict():
+                tensors[node.name] = str(node.target)
+            else:
+                constants[node.name] = _attribute(model, str(node.target)).detach().clone()
+    called = {str(n.target) for n in graph.nodes if n.op == "call_module"}
+    skeleton = _without_weights(model)
+    modules = {target: skeleton.get_submodule(target) for target in called}
+    fed = tuple(n.name for n in placeholders[: len(inputs)])
+    for node in placeholders[len(inputs) :]:
+        graph.erase_node(node)
+    return Program(graph, fed, tensors, constants, modules)
+
+
+def trace_by_export(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
+    """Trace with torch.export: slower, but through any Python that does not depend on the values of tensors."""
+    doubled = tuple(at_least_two(x) for x in inputs)
+    dynamic = tuple({0: Dim.AUTO} if isinstance(x, Tensor) and x.ndim else None for x in doubled)
+    with torch.enable_grad():  # without gradients nn.Transformer takes a fused path that hides its operators
+        exported = export(model, doubled, dynamic_shapes=dynamic, strict=False).run_decompositions({})
+    return _from_export(exported)
+
+
+def _from_export(exported: ExportedProgram) -> Program:
+    signature = exported.graph_signature
+    if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
+        changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+        raise TraceError(f"the forward pass changes {changed} in place: make it return new tensors instead")
+    states = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    lasting = {n: s for n, s in states.items() if s not in signature.non_persistent_buffers}
+    constants = {n: exported.constants[s].detach().clone() for n, s in states.items() if n not in lasting}
+    for name, target in signature.inputs_to_lifted_tensor_constants.items():
+        constants[name] = exported.constants[target].detach().clone()
+    fed = tuple(str(name) for name in signature.user_inputs)
+    return Program(exported.graph, fed, lasting, constants, {}, exported.call_spec.out_spec)
+
+
+def at_least_two(x: Any) -> Any:
+    """Return a tensor of at least two samples: a batch of one would be taken for a fixed size."""
+    return torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim and x.shape[0] == 1 else x
+
+
+def _attribute(model: nn.Module, path: str) -> Tensor:
+    owner, _, name = path.rpartition(".")
+    found = getattr(model.get_submodule(owner), name)
+    if not isinstance(found, Tensor):
+        raise TraceError(f"the forward pass reads '{path}', which is no tensor")
+    return found
+
+
+def _without_weights(model: nn.Module) -> nn.Module:
+    """Return a copy of the model whose parameters take no memory."""
+    memo: dict[int, Any] = {
+        id(p): nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=False) for p in model.parameters()
+    }
+    return copy.deepcopy(model, memo)
+
+
+_VIEWS = ("getitem", "view", "chunk", "split", "unbind", "select", "narrow", "transpose", "permute", "t", "diagonal",
+          "slice", "squeeze", "unsqueeze", "expand", "reshape", "flatten", "movedim", "unflatten", "T")  # fmt: skip
+_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "setitem")
+
+
+def mutates_views(program: Program) -> bool:
+    """Whether an operator of the graph writes into a part of a tensor, which only torch.export makes visible."""
+    for node in program.graph.nodes:
+        if node.op not in ("call_function", "call_method"):
+            continue
+        plain = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+        writes = operator_name(node.target) in _IN_PLACE or (plain.endswith("_") and not plain.startswith("_"))
+        first = node.args[0] if node.args else None
+        if writes and (plain == "setitem" or (isinstance(first, fx.Node) and operator_name(first.target) in _VIEWS)):
+            return True
+    return False
+
+
+def where(error: BaseException) -> str:
+    """Return the innermost line outside torch that an error passed through."""
+    frames = traceback.extract_tb(error.__traceback__)
+    outside = [f for f in frames if "/torch/" not in f.filename and not f.filename.startswith(_HERE)]
+    return f"at {outside[-1].filename}:{outside[-1].lineno} ({outside[-1].line})" if outside else ""
