@@ -1,0 +1,107 @@
+"""Partitions: every sample goes to exactly one peer, in the proportions that each promises."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from dimat_flwr.data import Partition, PartitionError
+from dimat_flwr.data.partitions.classes import Classes
+from dimat_flwr.data.partitions.dirichlet import Dirichlet
+from dimat_flwr.data.partitions.iid import Iid
+
+ROOT = Path(__file__).parents[2]
+labels_of = st.lists(st.integers(0, 9), min_size=40, max_size=300).map(np.array)
+
+
+def assert_split(parts, count):
+    assert sorted(int(i) for part in parts for i in part) == list(range(count))
+    assert all(np.all(np.diff(part) > 0) for part in parts)
+
+
+@given(labels=labels_of, peers=st.integers(1, 12), seed=st.integers(0, 2**62))
+def test_iid_deals_every_class_equally(labels, peers, seed):
+    parts = Iid().split(labels, peers, seed)
+    assert_split(parts, len(labels))
+    for groups in ([len(part) for part in parts], *([(labels[p] == c).sum() for p in parts] for c in range(10))):
+        assert max(groups) - min(groups) <= 1
+
+
+@given(labels=labels_of, peers=st.integers(1, 10), seed=st.integers(0, 2**62))
+def test_classes_gives_class_c_to_peer_c_mod_n(labels, peers, seed):
+    owners = {c % peers for c in labels if Counter(labels)[c]}
+    if owners != set(range(peers)):
+        with pytest.raises(PartitionError, match="gives peer"):
+            Classes(min_samples=1).split(labels, peers, seed)
+        return
+    parts = Classes(min_samples=1).split(labels, peers, seed)
+    assert_split(parts, len(labels))
+    assert all(labels[i] % peers == peer for peer, part in enumerate(parts) for i in part)
+
+
+@pytest.mark.parametrize("partition", [Iid(), Classes(), Dirichlet(alpha=0.5)], ids=lambda p: type(p).__name__)
+def test_split_is_a_function_of_the_seed(partition):
+    labels = np.arange(600) % 10
+    first, again, other = (partition.split(labels, 4, seed) for seed in (7, 7, 8))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    changed = not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
+    assert changed == (not isinstance(partition, Classes))
+
+
+@pytest.mark.parametrize("self_balancing", [False, True])
+def test_dirichlet_is_a_split_and_alpha_decides_the_skew(self_balancing):
+    labels = np.arange(5000) % 10
+
+    def largest_share(alpha):
+        parts = Dirichlet(alpha=alpha, self_balancing=self_balancing).split(labels, 5, seed=3)
+        assert_split(parts, 5000)
+        counts = np.array([np.bincount(labels[p], minlength=10) for p in parts])
+        return (counts.max(axis=0) / counts.sum(axis=0)).mean()
+
+    skewed, even = largest_share(0.1), largest_share(1e5)
+    assert even == pytest.approx(0.2, abs=0.01)
+    assert skewed > 0.5
+
+
+def test_dirichlet_names_the_peer_that_no_draw_could_serve():
+    with pytest.raises(PartitionError, match=r"gives peer \d+ \d samples.*raise partition.alpha"):
+        Dirichlet(alpha=0.01, min_samples=4).split(np.arange(60) % 2, 10, 0)
+
+
+def test_too_many_peers_are_refused_with_a_remedy():
+    with pytest.raises(PartitionError, match=r"gives peer 3 0 samples.*at most as many peers as there are classes"):
+        Classes().split(np.arange(90) % 3, 5, 0)
+    with pytest.raises(PartitionError, match=r"too few for 30 peers.*use fewer peers"):
+        Iid().split(np.zeros(50), 30, 0)
+    with pytest.raises(PartitionError, match="at least one"):
+        Iid().split(np.zeros(50), 0, 0)
+
+
+def test_a_partition_that_loses_samples_is_refused():
+    class Forgetful(Partition):
+        def deal(self, labels, peers, seed):
+            return [np.arange(k, len(labels) - 1, peers) for k in range(peers)]
+
+    with pytest.raises(PartitionError, match="exactly one"):
+        Forgetful().split(np.arange(10), 2, 0)
+
+
+@pytest.mark.parametrize("fields", [{"alpha": 0}, {"alpha": float("nan")}, {"min_samples": 0}, {"beta": 1}])
+def test_wrong_settings_are_refused(fields):
+    with pytest.raises(ValidationError):
+        Dirichlet(**fields)
+
+
+def test_flower_datasets_is_imported_only_for_dirichlet():
+    code = (
+        "import sys, numpy, dimat_flwr.data.digits, dimat_flwr.data.cifar, dimat_flwr.data.partitions.dirichlet\n"
+        "from dimat_flwr.data.partitions.iid import Iid\nIid().split(numpy.arange(20), 2, 0)\n"
+        "assert not {'flwr_datasets', 'datasets', 'sklearn', 'torchvision'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,150 @@
+"""Batches against a reference that works image by image in numpy."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dimat_flwr.data.digits import Digits
+from dimat_flwr.learning import PeerData, TrainingError
+from dimat_flwr.learning.augmentation import Augmentation
+
+MEAN, STD = (0.5, 0.3, 0.1), (0.2, 0.25, 0.3)
+CPU = torch.device("cpu")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def some_data(count=23, indices=None, size=6, **settings):
+    images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator(1))
+    return PeerData(images, torch.arange(count) % 4, indices, mean=MEAN, std=STD, **settings)
+
+
+def normalized(images):
+    mean, std = (np.array(v).reshape(1, 3, 1, 1) for v in (MEAN, STD))
+    return (images.numpy() / 255 - mean) / std
+
+
+def shifted(image, flip, row, column, padding):
+    height, width = image.shape[1:]
+    padded = np.zeros((3, height + 2 * padding, width + 2 * padding), image.dtype)
+    padded[:, padding : padding + height, padding : padding + width] = image
+    window = padded[:, row : row + height, column : column + width]
+    return window[:, :, ::-1] if flip else window
+
+
+@given(
+    padding=st.integers(0, 5),
+    flip=st.booleans(),
+    height=st.integers(1, 7),
+    width=st.integers(1, 7),
+    seed=st.integers(0, 9),
+)
+def test_augmentation_equals_crops_and_flips_one_by_one(padding, flip, height, width, seed):
+    images = torch.randint(0, 256, (9, 3, height, width), dtype=torch.uint8, generator=generator(seed))
+    drawn = Augmentation.draw(9, flip, padding, generator(seed), CPU)
+    rows, columns = drawn.shifts.T.tolist()
+    expected = [
+        shifted(image.numpy(), f, r, c, padding)
+        for image, f, r, c in zip(images, drawn.flips.tolist(), rows, columns, strict=True)
+    ]
+    assert np.array_equal(drawn.apply(images).numpy(), np.stack(expected))
+
+
+def test_augmentation_draws_are_uniform():
+    drawn = Augmentation.draw(20_000, True, 4, generator(), CPU)
+    assert drawn.flips.float().mean().item() == pytest.approx(0.5, abs=0.02)
+    for axis in (0, 1):
+        counts = torch.bincount(drawn.shifts[:, axis], minlength=9)
+        assert len(counts) == 9
+        assert (counts / 20_000 - 1 / 9).abs().max() < 0.01
+
+
+def test_batches_are_normalized_and_labelled():
+    data = some_data(indices=np.array([3, 5, 8]))
+    (images, labels), *rest = data.in_order(10)
+    assert not rest
+    np.testing.assert_allclose(images.numpy(), normalized(data.images[[3, 5, 8]]), atol=1e-5)
+    assert labels.tolist() == [3, 1, 0]
+    assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+    assert data.label_counts(5).tolist() == [1, 1, 0, 1, 0]
+
+
+@given(count=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 5))
+def test_an_epoch_has_every_image_once_and_no_lonely_last_one(count, batch_size, seed):
+    images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
+    data = PeerData(images, torch.arange(count), None, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    batches = list(data.epoch(batch_size, generator(seed)))
+    assert len(batches) == data.batches_per_epoch(batch_size)
+    assert sorted(label for _, labels in batches for label in labels.tolist()) == list(range(count))
+    for x, labels in batches:
+        assert torch.equal(x[:, 0, 0, 0].round().long(), labels)
+    sizes = [len(labels) for _, labels in batches]
+    assert all(size == batch_size for size in sizes[:-1])
+    assert sizes[-1] <= batch_size + 1
+    if batch_size > 1 and count > 1:
+        assert sizes[-1] > 1
+
+
+def test_epochs_depend_on_the_generator_alone():
+    data = some_data(flip=True, crop_padding=2)
+
+    def pixels(seed):
+        return torch.cat([x for x, _ in data.epoch(8, generator(seed))])
+
+    assert torch.equal(pixels(3), pixels(3))
+    assert not torch.equal(pixels(3), pixels(4))
+
+
+def test_augmentation_is_for_training_images_only():
+    data = some_data(flip=True, crop_padding=2)
+    plain = {tuple(x.flatten().tolist()) for batch, _ in data.in_order(8) for x in batch}
+
+    def unchanged(batches):
+        return sum(tuple(x.flatten().tolist()) in plain for batch in batches for x in batch)
+
+    assert unchanged(x for x, _ in data.epoch(8, generator())) < 10
+    assert unchanged(x for x, _ in data.epoch(8, generator(), augment=False)) == 23
+    assert unchanged(data.matching_batches(23, 8, generator())) == 23
+    assert unchanged(data.matching_batches(23, 8, generator(), augment=True)) < 10
+
+
+def test_numbered_batches_run_through_the_epochs_in_any_order_of_asking():
+    data, again = some_data(flip=True), some_data(flip=True)
+    per_epoch = data.batches_per_epoch(5)
+    forwards = [data.batch(k, 5, seed=11) for k in range(2 * per_epoch)]
+    backwards = [again.batch(k, 5, seed=11) for k in reversed(range(2 * per_epoch))][::-1]
+    for (x, y), (other_x, other_y) in zip(forwards, backwards, strict=True):
+        assert torch.equal(x, other_x)
+        assert torch.equal(y, other_y)
+    first, second = forwards[:per_epoch], forwards[per_epoch:]
+    for epoch in (first, second):
+        assert torch.cat([y for _, y in epoch]).bincount().tolist() == [6, 6, 6, 5]
+    assert not torch.equal(torch.cat([y for _, y in first]), torch.cat([y for _, y in second]))
+    assert not torch.equal(first[0][0], data.batch(0, 5, seed=12)[0])
+
+
+def test_matching_batches_draw_without_replacement_and_stop_at_what_there_is():
+    data = some_data()
+    drawn = torch.cat(data.matching_batches(9, 4, generator()))
+    assert len(drawn) == 9
+    assert len({tuple(x.flatten().tolist()) for x in drawn}) == 9
+    assert [len(x) for x in data.matching_batches(9, 4, generator())] == [4, 5]
+    assert sum(len(x) for x in data.matching_batches(1000, 4, generator())) == 23
+
+
+def test_peers_share_the_bytes_of_a_data_set():
+    source = Digits()
+    one, two = (PeerData.training(source, np.array(part), CPU) for part in ([0, 1, 2], [5, 9]))
+    assert one.images.data_ptr() == two.images.data_ptr() == source.load().train_images.data_ptr()
+    assert two.labels.tolist() == source.load().train_labels[[5, 9]].tolist()
+    test = PeerData.testing(source, CPU)
+    assert torch.equal(torch.cat([y for _, y in test.in_order(100)]), source.load().test_labels)
+
+
+def test_no_images_are_refused():
+    with pytest.raises(TrainingError, match="has no images"):
+        some_data(indices=np.array([], dtype=np.int64))
