@@ -21,8 +21,8 @@ class PeerData:
     """Some of a data set's images with their labels, on one device.
 
     Batches are pairs of images, float32 (B, C, H, W) normalized, and labels, int64 (B,). On CUDA the images are in
-    channels-last order, for its speed: a network must flatten with ``flatten``, as ``view`` refuses that order. Where the
-    last batch of an epoch would hold a single image, on which BatchNorm may fail, the image joins the batch before it.
+    channels-last order, for its speed: a network must use ``flatten``, as ``view`` may refuse that order. Where the
+    last batch of an epoch would hold a single image, on which BatchNorm may fail, it joins the batch before.
 
     Attributes:
         images: uint8 (N, C, H, W), all of the data set's, shared between peers.
