@@ -21,8 +21,9 @@ def contract(left: Operand, right: Operand, equation: tuple[str, str, str], ledg
     common = "".join(c for c in out if c in a_labels and c in b_labels) + summed
     a = _one_order(as_value(left, ledger), a_labels, common, summed, ledger)
     b = _one_order(as_value(right, ledger), b_labels, common, summed, ledger)
-    paired = meet(_paired(a, a_labels, common, ledger), _paired(b, b_labels, common, ledger), ledger)
-    ledger.observe(paired)
+    sides = [_paired(x, labels, common, summed, ledger) for x, labels in ((a, a_labels), (b, b_labels))]
+    if sides[0].varying or sides[1].varying:
+        ledger.observe(meet(sides[0], sides[1], ledger))
     sizes = dict(zip(a_labels, a.shape, strict=True)) | dict(zip(b_labels, b.shape, strict=True))
     pieces = [_piece(x, labels, summed, out, ledger) for x, labels in ((a, a_labels), (b, b_labels))]
     result = meet(pieces[0], pieces[1], ledger)
@@ -37,12 +38,16 @@ def _one_order(value: Value, labels: str, common: str, summed: str, ledger: Ledg
     return tie_along(value, own, ledger) if inside and own else value
 
 
-def _paired(value: Value, labels: str, common: str, ledger: Ledger) -> Value:
-    """Return what the other side meets along the common dims."""
+def _paired(value: Value, labels: str, common: str, summed: str, ledger: Ledger) -> Value:
+    """Return what the other side meets along the common dims; what does not move along summed ones pins them."""
     own = frozenset(d for d, c in enumerate(labels) if c not in common)
-    if value.varying & own:
-        value = replace(value, atoms=np.full((1,) * len(value.shape), FIXED, np.int64))
-    return _arranged(replace(value, roles=ledger.collapse_roles(value.roles, own)), labels, common)
+    value = replace(value, roles=ledger.collapse_roles(value.roles, own))
+    if not any(labels[d] in summed for d in value.varying):
+        still = np.full((1,) * len(value.shape), FIXED, np.int64)
+        value = replace(
+            value, atoms=still, spread=tuple(s and c in summed for s, c in zip(value.spread, labels, strict=True))
+        )
+    return _arranged(value, labels, common)
 
 
 def _piece(value: Value, labels: str, summed: str, out: str, ledger: Ledger) -> Value:

@@ -233,5 +233,3 @@ def _neutral(sizes: Sizes, ledger: Ledger) -> Any:
     if isinstance(sizes, list):
         return tuple(_neutral(item, ledger) for item in sizes)
     return None if sizes is None else ledger.neutral(sizes)
-
-

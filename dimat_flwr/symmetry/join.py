@@ -153,8 +153,6 @@ def blocks_over(value: Value, dims: frozenset[int], kind: str, ledger: Ledger) -
     return blocks
 
 
-
-
 def roles_along(value: Value, dim: int, ledger: Ledger) -> Ints:
     """Return one role per place along a dim."""
     others = frozenset(d for d in range(len(value.shape)) if d != dim)

@@ -27,9 +27,7 @@ class Permutation(Mapping[str, Tensor]):
             raise SymmetryError(f"permutation names unknown groups {unknown[:5]}; the network has {list(groups)[:20]}")
         missing = [name for name in groups if name not in indices]
         if missing:
-            raise SymmetryError(
-                f"permutation lacks groups {missing[:5]}; take spec.identity() for those to leave"
-            )
+            raise SymmetryError(f"permutation lacks groups {missing[:5]}; take spec.identity() for those to leave")
         self._groups = groups
         self._indices = {name: _checked(group, indices[name]) for name, group in groups.items()}
 

@@ -59,7 +59,10 @@ def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
     }
     graph = _Tracer().trace(model, concrete_args=rest or None)
     placeholders = [n for n in graph.nodes if n.op == "placeholder"]
-    known = {**dict(model.named_parameters(remove_duplicate=False)), **dict(model.named_buffers(remove_duplicate=False))}
+    known = {
+        **dict(model.named_parameters(remove_duplicate=False)),
+        **dict(model.named_buffers(remove_duplicate=False)),
+    }
     tensors, constants = {}, {}
     for node in graph.nodes:
         if node.op == "get_attr":

@@ -152,7 +152,9 @@ def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
         roles = np.broadcast_to(roles, [x.shape[d] if d in picked else s for d, s in enumerate(roles.shape)])
     full = [x.shape[d] if d in picked else s for d, s in enumerate(x.atoms.shape)]
     kept = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, full, strict=True))
-    role_key = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, roles.shape, strict=True))
+    role_key = tuple(
+        slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, roles.shape, strict=True)
+    )
     atoms = np.broadcast_to(x.atoms, full)[kept]
     value = Value(ctx.shape, atoms, roles[role_key], tuple(size > 1 for size in ctx.shape))
     return ctx.ledger.settle(value)

@@ -149,5 +149,3 @@ def embedding(ctx: Context, x: Any, weight: Any, *args: Any, **kwargs: Any) -> V
     atoms = record.atoms[axis[1]].reshape([1] * (len(shape) - 1) + [-1])
     roles = ctx.ledger.refresh(np.zeros((1,) * len(shape), np.int64))
     return Value(shape, atoms, roles, tuple(size > 1 for size in shape))
-
-
