@@ -7,6 +7,7 @@ from dimat_flwr.symmetry.permutation import Permutation
 from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tap import Tap
 from dimat_flwr.symmetry.traced import TracedModel
+from dimat_flwr.symmetry.verify import verify
 
 __all__ = [
     "AxisRef",
@@ -18,4 +19,5 @@ __all__ = [
     "TraceError",
     "TracedModel",
     "find_permutation_spec",
+    "verify",
 ]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from torch import fx, nn
+from torch import nn
 from torch.nn import functional as F
 
 
@@ -12,23 +12,25 @@ def can_expand(module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dic
     named = dict(zip(("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"), args, strict=False))
     named.update(kwargs)
     plain = module.bias_k is None and module.bias_v is None and not module.add_zero_attn
-    masks = named.get("key_padding_mask") is None and not named.get("is_causal", False)
-    return plain and masks and isinstance(named.get("need_weights", True), bool)
+    unmasked = named.get("key_padding_mask") is None and named.get("attn_mask") is None
+    return (
+        plain and unmasked and not named.get("is_causal", False) and isinstance(named.get("need_weights", True), bool)
+    )
 
 
 def expand(
     module: nn.MultiheadAttention,
-    parameter: Callable[[str], fx.Proxy],
-    query: fx.Proxy,
-    key: fx.Proxy,
-    value: fx.Proxy,
+    parameter: Callable[[str], Any],
+    query: Any,
+    key: Any,
+    value: Any,
     key_padding_mask: None = None,
     need_weights: bool = True,
-    attn_mask: fx.Proxy | None = None,
+    attn_mask: None = None,
     average_attn_weights: bool = True,
     is_causal: bool = False,
-) -> tuple[fx.Proxy, fx.Proxy | None]:
-    """Emit the operators of the module's forward pass for batched inputs.
+) -> tuple[Any, Any]:
+    """Emit the operators of the module's forward pass for batched inputs, all of them proxies of the graph.
 
     Args:
         module: where the settings are read.
@@ -38,12 +40,12 @@ def expand(
         value: as query.
         key_padding_mask: not covered.
         need_weights: also return the attention weights.
-        attn_mask: additive mask broadcastable to (tokens, tokens), or (batch * heads, tokens, tokens).
+        attn_mask: not covered: boolean masks mean the opposite in the operator.
         average_attn_weights: return the weights' mean over heads.
         is_causal: not covered.
 
     Returns:
-        What the module returns.
+        What the module returns: (output, attention weights or None).
     """
     embed, heads = module.embed_dim, module.num_heads
     if not module.batch_first:
@@ -57,24 +59,19 @@ def expand(
     split = []
     for i, (x, weight) in enumerate(zip((query, key, value), weights, strict=True)):
         part = None if bias is None else bias[i * embed : (i + 1) * embed]
-        projected = F.linear(x, weight, part)  # type: ignore[arg-type]
+        projected: Any = F.linear(x, weight, part)
         split.append(projected.unflatten(-1, (heads, module.head_dim)).transpose(1, 2))
     q, k, v = split
-    if attn_mask is not None:
-        per_head = attn_mask.view(-1, heads, attn_mask.shape[-2], attn_mask.shape[-1])
-        attn_mask = per_head if attn_mask.dim() == 3 else attn_mask  # type: ignore[operator]
-    attention = None
+    attention: Any = None
     if need_weights:
-        scores = (q * module.head_dim**-0.5).matmul(k.transpose(-2, -1))
-        scores = scores if attn_mask is None else scores + attn_mask
-        attention = scores.softmax(-1)
-        mixed = F.dropout(attention, module.dropout, False).matmul(v)  # type: ignore[arg-type]
+        attention = (q * module.head_dim**-0.5).matmul(k.transpose(-2, -1)).softmax(-1)
+        mixed = F.dropout(attention, module.dropout, False).matmul(v)
     else:
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask, module.dropout)  # type: ignore[arg-type]
+        mixed = F.scaled_dot_product_attention(q, k, v, None, module.dropout)
     out_bias = None if module.out_proj.bias is None else parameter("out_proj.bias")
-    output = F.linear(mixed.transpose(1, 2).flatten(2), parameter("out_proj.weight"), out_bias)  # type: ignore
+    output = F.linear(mixed.transpose(1, 2).flatten(2), parameter("out_proj.weight"), out_bias)
     if not module.batch_first:
         output = output.transpose(0, 1)
     if attention is not None and average_attn_weights:
         attention = attention.mean(1)
-    return output, attention  # type: ignore[return-value]
+    return output, attention

@@ -51,7 +51,10 @@ def _freeze_conflicts(ledger: Ledger) -> None:
         if conv_groups > 1 and any(key[:2] == (name, dim) and key[2] != conv_groups for key in ledger.axes):
             ledger.warn(f"'{name}' serves convolutions of different groups; it is kept in place")
             ledger.freeze(name)
-    for record in (*ledger.axes.values(), *ledger.elements.values()):
+    for axis in ledger.axes.values():
+        if axis.tensor in ledger.frozen:
+            ledger.fix(axis.atoms)
+    for record in ledger.elements.values():
         if record.tensor in ledger.frozen:
             ledger.fix(record.atoms)
 

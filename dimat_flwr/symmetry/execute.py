@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.modules import statement_of
 from dimat_flwr.symmetry.program import Program, operator_name
-from dimat_flwr.symmetry.rules import RULES, Context, Unsupported
+from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
 from dimat_flwr.symmetry.shapes import Sizes
 from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
 
@@ -81,6 +81,8 @@ class Execution:
             self._ledger.operator = f"{type(module).__name__} {node.target}"
             name, stated, kwargs = self._state_module(str(node.target), args)
             return self._apply(node, name, stated, kwargs)
+        if isinstance(node.target, type) and issubclass(node.target, tuple):
+            return tuple(args)
         name = operator_name(node.target)
         self._ledger.operator = f"{name} {node.name}"
         if name == "getattr" and args[1] in ("T", "mT"):
@@ -128,7 +130,15 @@ class Execution:
                 if _fits(result, sizes):
                     return result
                 why = f"operator '{name}' ({node.name}) has a shape its rule does not expect"
-            except (Unsupported, TypeError, ValueError, IndexError, KeyError, AttributeError, StopIteration) as error:
+            except (
+                UnsupportedError,
+                TypeError,
+                ValueError,
+                IndexError,
+                KeyError,
+                AttributeError,
+                StopIteration,
+            ) as error:
                 why = f"operator '{name}' ({node.name}) is not covered here: {error}"
         self._ledger.warn(f"{why}; the units it reads are kept in place")
         self._keep_in_place([args, kwargs])

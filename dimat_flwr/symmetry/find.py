@@ -60,8 +60,8 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
             "the network cannot be traced: " + "; ".join(failures) + ". Make its forward pass free of control flow "
             "that depends on the values of tensors (torch.where instead of if), or move that part out of the model"
         )
-    _read_training_only(model, inputs, network, best)
-    return _specification(best, network, model)
+    training_only = _read_training_only(model, inputs, network, best)
+    return _specification(best, network, training_only)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,11 +100,13 @@ def _read(program: Program, network: _Network, inputs: tuple[Any, ...], ledger: 
     return _Reading(program, ledger, execution.values)
 
 
-def _read_training_only(model: nn.Module, inputs: tuple[Any, ...], network: _Network, reading: _Reading) -> None:
+def _read_training_only(
+    model: nn.Module, inputs: tuple[Any, ...], network: _Network, reading: _Reading
+) -> tuple[str, ...]:
     """Take in what only runs in training, such as auxiliary classifiers: it reads the same units."""
     unused = sorted(network.parameters - reading.ledger.used - network.aliases.keys())
     if not unused:
-        return
+        return ()
     try:
         with in_mode(model, train=True):
             program = trace_symbolically(model, inputs)
@@ -114,9 +116,10 @@ def _read_training_only(model: nn.Module, inputs: tuple[Any, ...], network: _Net
     still = sorted(set(unused) - reading.ledger.used)
     if still:
         reading.ledger.warn(f"the forward pass never reads {still[:5]} ({len(still)} parameters); they are left as is")
+    return tuple(name for name in unused if name not in still)
 
 
-def _specification(reading: _Reading, network: _Network, model: nn.Module) -> PermutationSpec:
+def _specification(reading: _Reading, network: _Network, training_only: tuple[str, ...]) -> PermutationSpec:
     drafts = solve(reading.ledger)
     taps = find_taps(reading.program, reading.values, drafts, reading.ledger)
     groups = {}
@@ -133,6 +136,7 @@ def _specification(reading: _Reading, network: _Network, model: nn.Module) -> Pe
         shapes=shapes,
         aliases=network.aliases,
         traced=TracedModel(reading.program, in_order),
+        training_only=training_only,
         warnings=tuple(reading.ledger.warnings),
         permutable_share=_share(drafts, {n: shapes[n] for n in network.parameters}),
     )

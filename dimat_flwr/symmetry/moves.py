@@ -1,10 +1,11 @@
 """Moving the elements of a value about: atoms and roles follow by the same move."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import UNIFORM, Ints
+from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.value import Param, Shape, Value
 
@@ -59,11 +60,17 @@ def cat(xs: Sequence[Value], dim: int, ledger: Ledger) -> Value:
     shape = (*xs[0].shape[:dim], sum(x.shape[dim] for x in xs), *xs[0].shape[dim + 1 :])
     spread = tuple(d == dim or any(x.spread[d] for x in xs) for d in range(len(shape)))
     arrays = []
+    # a part that does not vary along the dim is the same at each of its places, like padding
+    xs = [replace(x, atoms=np.full_like(x.atoms, UNIFORM)) if _is_uniform(x, dim) else x for x in xs]
     for parts in ([x.atoms for x in xs], [x.roles for x in xs]):
         common = list(np.broadcast_shapes(*((*p.shape[:dim], 1, *p.shape[dim + 1 :]) for p in parts)))
         full = [[*common[:dim], x.shape[dim], *common[dim + 1 :]] for x in xs]
         arrays.append(np.concatenate([np.broadcast_to(p, f) for p, f in zip(parts, full, strict=True)], axis=dim))
     return ledger.settle(Value(shape, arrays[0], ledger.refresh(arrays[1]), spread))
+
+
+def _is_uniform(x: Value, dim: int) -> bool:
+    return x.shape[dim] > 1 and not x.spread[dim] and x.atoms.size == 1 and int(x.atoms.flat[0]) == FIXED
 
 
 def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -50,7 +51,6 @@ class Program:
         if len(inputs) != len(self.inputs):
             raise SymmetryError(f"the traced network takes {len(self.inputs)} inputs, got {len(inputs)}")
         fed = dict(zip(self.inputs, inputs, strict=True))
-        last_reader = self._last_readers()
         env: dict[str, Any] = {}
         for node in self.graph.nodes:
             if node.op == "output":
@@ -67,12 +67,22 @@ class Program:
             env[node.name] = value
             if on_node is not None:
                 on_node(node, value)
-            for name in last_reader.get(node.name, ()):
+            for name in self._last_reads.get(node.name, ()):
                 del env[name]
         raise SymmetryError("the traced graph has no output")
 
-    def _last_readers(self) -> dict[str, list[str]]:
-        """Return node -> nodes whose value nobody needs after it."""
+    @cached_property
+    def _held(self) -> dict[str, list[tuple[str, str]]]:
+        """Layer -> (name in the layer, name in the state dict) of its tensors."""
+        held = {}
+        for target, module in self.modules.items():
+            saved = module.state_dict(keep_vars=True)
+            held[target] = [(own, f"{target}.{own}") for own in saved]
+        return held
+
+    @cached_property
+    def _last_reads(self) -> dict[str, list[str]]:
+        """Node -> nodes whose value nobody needs after it."""
         last: dict[str, str] = {}
         for node in self.graph.nodes:
             last[node.name] = node.name
@@ -91,14 +101,13 @@ class Program:
                 target = str(node.target)
                 module = self.modules[target]
                 module.train(train)
-                named = [n for n, _ in (*module.named_parameters(), *module.named_buffers())]
-                local = {n: _tensor(state, f"{target}.{n}") for n in named if f"{target}.{n}" in state}
+                local = {own: _tensor(state, name) for own, name in self._held[target]}
                 return torch.func.functional_call(module, local, tuple(args), dict(kwargs))
             if node.op == "call_method":
                 receiver, *rest = args
                 return getattr(receiver, str(node.target))(*rest, **kwargs)
-            args, kwargs = _in_mode(node, list(args), dict(kwargs), train)
-            return node.target(*args, **kwargs)  # type: ignore[operator]
+            positional, keyword = _in_mode(node, list(args), dict(kwargs), train)
+            return node.target(*positional, **keyword)  # type: ignore[operator]
         except SymmetryError:
             raise
         except Exception as error:
@@ -119,6 +128,7 @@ def operator_name(target: Any) -> str:
         name = target.overloadpacket.__name__
     else:
         name = target if isinstance(target, str) else getattr(target, "__name__", type(target).__name__)
+    name = str(name)
     return name if name.startswith("__") else name.rstrip("_") or name
 
 

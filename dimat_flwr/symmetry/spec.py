@@ -21,6 +21,7 @@ class PermutationSpec:
         shapes: name -> shape of every tensor of the network's state dict.
         aliases: name -> name of the tensor it is tied to, such as an output layer that is the embedding.
         traced: the network's forward pass as a graph, for streaming activations at the groups' taps.
+        training_only: parameters that are only read in train mode, such as those of auxiliary classifiers.
         warnings: what was kept in place for lack of knowledge, such as an unknown operator.
         permutable_share: share of the network's parameters that lie on at least one permutable axis.
     """
@@ -29,6 +30,7 @@ class PermutationSpec:
     shapes: Mapping[str, tuple[int, ...]]
     aliases: Mapping[str, str]
     traced: TracedModel
+    training_only: tuple[str, ...]
     warnings: tuple[str, ...]
     permutable_share: float
 

@@ -84,8 +84,10 @@ def trace_by_export(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
     doubled = tuple(at_least_two(x) for x in inputs)
     dynamic = tuple({0: Dim.AUTO} if isinstance(x, Tensor) and x.ndim else None for x in doubled)
     with torch.enable_grad():  # without gradients nn.Transformer takes a fused path that hides its operators
-        exported = export(model, doubled, dynamic_shapes=dynamic, strict=False).run_decompositions({})
-    return _from_export(exported)
+        exported = export(model, doubled, dynamic_shapes=dynamic, strict=False)
+        program = _from_export(exported)
+        # Writes into parts of tensors are only understood once they are rewritten as operators that return new ones.
+        return _from_export(exported.run_decompositions({})) if mutates_views(program) else program
 
 
 def _from_export(exported: ExportedProgram) -> Program:

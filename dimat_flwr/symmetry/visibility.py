@@ -35,7 +35,9 @@ def find_taps(program: Program, values: Mapping[str, Any], drafts: list[Draft], 
     for node in program.graph.nodes:
         if finder.produces(node):
             place = finder.follow(node)
-            for i in finder.shown(place) if place is not None else ():
+            if place is None:
+                continue
+            for i in finder.shown(place):
                 if (place.name, i) not in seen:
                     seen.add((place.name, i))
                     found[i].append(finder.tap(place, i))

@@ -10,13 +10,13 @@ from dimat_flwr.symmetry.rules import (
     reductions,
     shaping,
 )
-from dimat_flwr.symmetry.rules.registry import RULES, Context, Rule, Unsupported
+from dimat_flwr.symmetry.rules.registry import RULES, Context, Rule, UnsupportedError
 
 __all__ = [
     "RULES",
     "Context",
     "Rule",
-    "Unsupported",
+    "UnsupportedError",
     "attention",
     "convolution",
     "indexing",

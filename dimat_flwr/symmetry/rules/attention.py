@@ -6,7 +6,7 @@ import numpy as np
 
 from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.contraction import contract
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise
+from dimat_flwr.symmetry.join import as_value, elementwise
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.rules.reductions import scaled_along
 from dimat_flwr.symmetry.rules.registry import Context, rule
@@ -31,7 +31,7 @@ def attention(
     return contract(weights, v, (batch + "nm", batch + "mz", batch + "nz"), ledger)
 
 
-def _repeated(x: Operand, heads: int, ledger: Ledger) -> Value:
+def _repeated(x: Value, heads: int, ledger: Ledger) -> Value:
     dim = len(x.shape) - 3
     index = np.repeat(np.arange(x.shape[dim], dtype=np.int64), heads // x.shape[dim])
-    return as_value(moves.take(as_value(x, ledger), dim, index, ledger), ledger)
+    return as_value(moves.take(x, dim, index, ledger), ledger)

@@ -7,7 +7,7 @@ import numpy as np
 from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.rules.linear import read_axis
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
 from dimat_flwr.symmetry.value import Param, Shape, Value
 
@@ -41,11 +41,11 @@ def convolution(
 
 def _convolve(ctx: Context, x: Operand, weight: Any, bias: Any, groups: int, *, transposed: bool) -> Value:
     if not isinstance(weight, Param) or weight.ids is not None:
-        raise Unsupported("a convolution whose weight is computed")
+        raise UnsupportedError("a convolution whose weight is computed")
     ledger = ctx.ledger
     value = as_value(x, ledger)
     if len(value.shape) != len(weight.shape):
-        raise Unsupported("a convolution without a batch dim")
+        raise UnsupportedError("a convolution without a batch dim")
     if value.varying - {1}:  # a filter looks the same everywhere: nothing may move along space
         value = tie_along(value, value.varying - {1}, ledger)
     if groups == 1:

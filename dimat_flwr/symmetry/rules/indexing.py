@@ -9,7 +9,7 @@ import torch
 from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import as_value
 from dimat_flwr.symmetry.moves import Tensorlike
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, dim_of, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
 from dimat_flwr.symmetry.value import Const, Param, Value
 
 
@@ -125,21 +125,21 @@ def getitem(ctx: Context, x: Any, item: Any) -> Any:
         elif isinstance(i, int) and not isinstance(i, bool):
             x = moves.take(x, dim, np.array([i % x.shape[dim]], np.int64), ctx.ledger)
         else:
-            raise Unsupported(f"index of type {type(i).__name__}")
+            raise UnsupportedError(f"index of type {type(i).__name__}")
         dim += 1
     return moves.reshape(x, ctx.shape, ctx.ledger)
 
 
 def _index(index: Any) -> Any:
     if not isinstance(index, Const) or index.tensor.dtype in (torch.bool, torch.uint8):
-        raise Unsupported("an index that is not a constant integer tensor")
+        raise UnsupportedError("an index that is not a constant integer tensor")
     return index.tensor.detach().cpu().numpy().astype(np.int64)
 
 
 def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
     """Indexing by constant tensors, as numpy does it."""
     if None in [i if i is None else 0 for i in items]:
-        raise Unsupported("None beside an index tensor")
+        raise UnsupportedError("None beside an index tensor")
     key = tuple(_index(i) if isinstance(i, Const) else i for i in items)
     if isinstance(x, Param):
         return Param(x.name, x.full_shape, x.element_ids()[key])

@@ -9,7 +9,7 @@ from dimat_flwr.symmetry.atoms import Ints
 from dimat_flwr.symmetry.contraction import contract
 from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
 from dimat_flwr.symmetry.ledger import AxisRecord, Ledger
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
 from dimat_flwr.symmetry.value import Param, Shape, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -54,7 +54,7 @@ def write_axis(x: Value, dim: int, record: AxisRecord, index: Ints, shape: Shape
 
 def _fit(array: Ints, rank: int) -> Ints:
     if array.ndim != rank:
-        raise Unsupported("a product that changes the number of dims")
+        raise UnsupportedError("a product that changes the number of dims")
     return array
 
 
@@ -62,11 +62,12 @@ def _fit(array: Ints, rank: int) -> Ints:
 def linear(ctx: Context, x: Operand, weight: Operand, bias: Operand | None = None) -> Value:
     """X @ weight.T + bias, weight of shape (out, in)."""
     value = as_value(x, ctx.ledger)
-    axes = (weight.axis_of(0), weight.axis_of(1)) if isinstance(weight, Param) and len(weight.shape) == 2 else None
-    if not isinstance(weight, Param) or axes is None or axes[0] is None or axes[1] is None:
+    plain = isinstance(weight, Param) and len(weight.shape) == 2
+    write, read = (weight.axis_of(0), weight.axis_of(1)) if isinstance(weight, Param) and plain else (None, None)
+    if not isinstance(weight, Param) or write is None or read is None:
         result = _generic_linear(value, weight, ctx.ledger)
     else:
-        (out_axis, out_index), (in_axis, in_index) = axes
+        (out_axis, out_index), (in_axis, in_index) = write, read
         last = len(value.shape) - 1
         value = read_axis(value, last, ctx.ledger.axis(weight.name, in_axis), in_index, ctx.ledger)
         record = ctx.ledger.axis(weight.name, out_axis)
@@ -80,7 +81,7 @@ def _generic_linear(x: Value, weight: Operand, ledger: Ledger) -> Value:
     w = as_value(weight, ledger)
     lead = _LETTERS[: len(x.shape) - 1]
     if len(w.shape) != 2:
-        raise Unsupported("a weight that is no matrix")
+        raise UnsupportedError("a weight that is no matrix")
     return contract(x, w, (lead + "y", "zy", lead + "z"), ledger)
 
 
@@ -90,8 +91,8 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     if isinstance(y, Param) and len(y.shape) == 2:
         transposed = moves.permute(y, (1, 0), ctx.ledger)
         return linear(ctx, x, transposed)
-    if isinstance(x, Param) and len(x.shape) == 2 and len(y.shape) == 2:
-        swapped = moves.permute(as_value(y, ctx.ledger), (1, 0), ctx.ledger)
+    if isinstance(x, Param) and len(x.shape) == 2 and isinstance(y, Value) and len(y.shape) == 2:
+        swapped = as_value(moves.permute(y, (1, 0), ctx.ledger), ctx.ledger)
         result = moves.permute(linear(ctx, swapped, x), (1, 0), ctx.ledger)
         return as_value(result, ctx.ledger)
     a, b = as_value(x, ctx.ledger), as_value(y, ctx.ledger)
@@ -121,9 +122,9 @@ def einsum(ctx: Context, equation: str, *operands: Any, **kwargs: Any) -> Value:
     summed = [c for c in set("".join(labels)) if c not in out]
     simple = len(listed) == 2 and "." not in equation and "->" in equation
     if not simple or any(len(set(part)) < len(part) for part in (*labels, out)):
-        raise Unsupported("an einsum other than of two operands with plain, distinct letters")
+        raise UnsupportedError("an einsum other than of two operands with plain, distinct letters")
     if any(c not in labels[0] or c not in labels[1] for c in summed):
-        raise Unsupported("an einsum that sums a letter of one operand alone")
+        raise UnsupportedError("an einsum that sums a letter of one operand alone")
     a, b = listed
     if isinstance(b, Param) and len(b.shape) == 2 and len(summed) == 1 and labels[0][-1] == summed[0]:
         weight = b if labels[1][1] == summed[0] else moves.permute(b, (1, 0), ctx.ledger)
@@ -139,7 +140,7 @@ def embedding(ctx: Context, x: Any, weight: Any, *args: Any, **kwargs: Any) -> V
         x, weight = weight, x
     axis = weight.axis_of(1) if isinstance(weight, Param) else None
     if axis is None or (isinstance(x, Value) and x.varying) or isinstance(x, Param):
-        raise Unsupported("an embedding other than by a parameter and an index that does not move")
+        raise UnsupportedError("an embedding other than by a parameter and an index that does not move")
     record = ctx.ledger.axis(weight.name, axis[0])
     entries = weight.axis_of(0)
     if entries is not None:

@@ -8,7 +8,7 @@ import numpy as np
 from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import Operand, as_value, elementwise, tie_along
 from dimat_flwr.symmetry.rules.reductions import scaled_along
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
 from dimat_flwr.symmetry.value import Value
 
@@ -71,6 +71,6 @@ def local_response_norm(ctx: Context, x: Any, *args: Any, **kwargs: Any) -> Valu
     """Neighbouring channels (dim 1) normalize each other, so channels stay."""
     value = as_value(x, ctx.ledger)
     if value.varying - {1}:
-        raise Unsupported("local response normalization of values that move along space")
+        raise UnsupportedError("local response normalization of values that move along space")
     ctx.ledger.fix(value.atoms)
     return Value(value.shape, np.zeros((1,) * len(value.shape), np.int64), value.roles, value.spread)

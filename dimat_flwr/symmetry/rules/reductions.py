@@ -5,7 +5,7 @@ from typing import Any
 from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import as_value, reduce, tie_along
 from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, dim_of, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
 from dimat_flwr.symmetry.value import Value
 
 
@@ -37,7 +37,7 @@ def variance(ctx: Context, x: Any, dim: Any = None, *args: Any, **kwargs: Any) -
 def norm(ctx: Context, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = False, **kwargs: Any) -> Value:
     """p-norms of vectors."""
     if p in ("nuc", "fro") and dim is not None and len(_dims(dim, len(x.shape))) > 1 and p == "nuc":
-        raise Unsupported("the nuclear norm")
+        raise UnsupportedError("the nuclear norm")
     return _reduced(ctx, x, dim)
 
 
@@ -51,7 +51,7 @@ def extreme(ctx: Context, x: Any, other: Any = None, keepdim: bool = False, *, d
         return _reduced(ctx, x, None) if other is None else pointwise(ctx, x, other)
     value = as_value(x, ctx.ledger)
     if dim_of(along, len(value.shape)) in value.varying:
-        raise Unsupported("an index into a dim that moves")
+        raise UnsupportedError("an index into a dim that moves")
     values = _reduced(ctx, value, along)
     return values, _reduced(ctx, value, along)
 
@@ -61,7 +61,7 @@ def position(ctx: Context, x: Any, dim: Any = None, keepdim: bool = False) -> Va
     """The index of the extreme, of a dim that does not move."""
     value = as_value(x, ctx.ledger)
     if value.varying & _dims(dim, len(value.shape)):
-        raise Unsupported("an index into a dim that moves")
+        raise UnsupportedError("an index into a dim that moves")
     return _reduced(ctx, value, dim)
 
 
@@ -89,7 +89,7 @@ def ordered(ctx: Context, x: Any, dim: int = -1, *args: Any, **kwargs: Any) -> V
     value = as_value(x, ctx.ledger)
     d = dim_of(dim, len(value.shape))
     if d in value.varying:
-        raise Unsupported("an order along a dim that moves")
+        raise UnsupportedError("an order along a dim that moves")
     return Value(value.shape, value.atoms, ctx.ledger.refresh(value.roles), value.spread)
 
 
@@ -104,7 +104,7 @@ def pool(ctx: Context, x: Any, *args: Any, **kwargs: Any) -> Value:
     """Neighbourhoods in space, alike for every channel (dims 0 and 1 stay, the rest is space)."""
     value = as_value(x, ctx.ledger)
     if len(value.shape) != len(ctx.shape) or value.shape[:2] != ctx.shape[:2]:
-        raise Unsupported("pooling without a batch dim")
+        raise UnsupportedError("pooling without a batch dim")
     value = tie_along(value, range(2, len(value.shape)), ctx.ledger)
     roles = ctx.ledger.collapse_roles(value.roles, frozenset(range(2, len(value.shape))))
     spread = (*value.spread[:2], *(size > 1 for size in ctx.shape[2:]))

@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.value import Shape
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}
+_R = TypeVar("_R", bound=Callable[..., Any])
 
 
-class Unsupported(Exception):
+class UnsupportedError(Exception):
     """A rule does not cover this use of its operator; its operands are then kept in place."""
 
 
@@ -28,10 +29,10 @@ class Context:
     shape: Shape
 
 
-def rule(*names: str) -> Callable[[Rule], Rule]:
+def rule(*names: str) -> Callable[[_R], _R]:
     """Register a rule under operator names (without the trailing underscore of in-place forms)."""
 
-    def register(function: Rule) -> Rule:
+    def register(function: _R) -> _R:
         for name in names:
             if name in RULES:
                 raise ValueError(f"two rules for operator '{name}'")

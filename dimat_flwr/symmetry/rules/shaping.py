@@ -9,7 +9,7 @@ from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import as_value, tie_along
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.moves import Tensorlike
-from dimat_flwr.symmetry.rules.registry import Context, Unsupported, dim_of, rule
+from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
 from dimat_flwr.symmetry.value import Const, Param, Shape, Value
 
 
@@ -30,7 +30,7 @@ def along_channels(vector: Tensorlike | Const, rank: int, ledger: Ledger) -> Ten
 def regroup(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Everything that keeps the row-major order; the result's shape says all."""
     if args and not isinstance(args[0], int | list | tuple | Value | Param | Const):
-        raise Unsupported("view as another dtype")
+        raise UnsupportedError("view as another dtype")
     return moves.reshape(x, ctx.shape, ctx.ledger)
 
 
@@ -95,7 +95,7 @@ def repeat(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike
 def repeat_interleave(ctx: Context, x: Tensorlike, repeats: Any, dim: int | None = None, **kwargs: Any) -> Tensorlike:
     """Repeat each place along a dim."""
     if not isinstance(repeats, int) or dim is None:
-        raise Unsupported("repeats that differ by place, or without a dim")
+        raise UnsupportedError("repeats that differ by place, or without a dim")
     d = dim_of(dim, len(x.shape))
     return moves.take(x, d, np.repeat(np.arange(x.shape[d], dtype=np.int64), repeats), ctx.ledger)
 
@@ -131,7 +131,7 @@ def flip(ctx: Context, x: Tensorlike, *dims: Any) -> Tensorlike:
 def roll(ctx: Context, x: Tensorlike, shifts: Any, dims: Any = None) -> Tensorlike:
     """Rotate dims."""
     if dims is None or dims == []:
-        raise Unsupported("roll of the flattened tensor")
+        raise UnsupportedError("roll of the flattened tensor")
     shift_list = [shifts] if isinstance(shifts, int) else shifts
     for shift, dim in zip(shift_list, [dims] if isinstance(dims, int) else dims, strict=True):
         d = dim_of(dim, len(x.shape))
