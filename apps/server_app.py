@@ -1,19 +1,20 @@
 """The ServerApp: reads the configuration, then relays. Started by Flower (``flwr run``)."""
 
 from datetime import datetime
-from functools import partial
 from logging import getLogger
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from dimat_flwr.config import load_config
+from dimat_flwr.config import ConfigError, load_config
 from dimat_flwr.config.command import flwr_command
-from dimat_flwr.records import RunFolder
-from dimat_flwr.relay import is_simulation, make_plan, run_relay
+from dimat_flwr.records import RecordsError, RunFolder
+from dimat_flwr.relay import MembershipError, SetupError, Step, is_simulation, make_plan, run_relay
+from dimat_flwr.topology import ScheduleError, TopologyError
 
 app = ServerApp()
+_REFUSALS = (ConfigError, TopologyError, ScheduleError, MembershipError, SetupError, RecordsError)
 _APP_DIR = Path(__file__).resolve().parent.parent
 _log = getLogger("flwr")
 
@@ -21,7 +22,11 @@ _log = getLogger("flwr")
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Relay one run."""
-    serve(grid, context, _APP_DIR, _APP_DIR / "conf")
+    try:
+        serve(grid, context, _APP_DIR, _APP_DIR / "conf")
+    except _REFUSALS as error:
+        # The text says all there is to say; where in the code it was found helps nobody.
+        raise error.with_traceback(None) from None
 
 
 def serve(grid: Grid, context: Context, app_dir: Path, conf_dir: Path) -> None:
@@ -40,12 +45,11 @@ def serve(grid: Grid, context: Context, app_dir: Path, conf_dir: Path) -> None:
     folder = RunFolder.create(config.output_dir, config.name, datetime.now().astimezone())
     folder.write_config(config.text, command)
     _log.info("%s", "  ".join(f"{group}: {choice}" for group, choice in config.choices.items()))
-    run_relay(
-        grid,
-        folder,
-        partial(make_plan, config.algorithm, config.topology, config.schedule, rounds=config.rounds, seed=config.seed),
-        settings=config.relay,
-        facts={**config.choices, "seed": config.seed, "rounds_planned": config.rounds},
-        simulation=simulation,
-    )
+
+    def plan(peers: int) -> list[Step]:
+        parts = config.algorithm, config.topology, config.schedule
+        return make_plan(*parts, peers=peers, rounds=config.rounds, seed=config.seed)
+
+    facts = {**config.choices, "seed": config.seed, "rounds_planned": config.rounds}
+    run_relay(grid, folder, plan, settings=config.relay, facts=facts, simulation=simulation)
     _log.info("results: %s", folder.path)

@@ -146,7 +146,9 @@ class Session:
 
     def gradient(self, weights: Mapping[str, Tensor] | None, batch: Batch) -> StateDict:
         """See ``Peer``."""
-        gradients, _ = gradient(self._model, batch, weights=weights, precision=self._config.training.precision)
+        seed = derive_seed(self._config.seed, self.index, self.round_number, "gradient")
+        precision = self._config.training.precision
+        gradients, _ = gradient(self._model, batch, weights=weights, seed=seed, precision=precision)
         return gradients
 
     def matching_batches(self, samples: int, batch_size: int, *, pooled: bool = False) -> Sequence[Tensor]:

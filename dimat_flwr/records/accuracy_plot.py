@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-# (stage, label, colour, line style, marker, width): before and after the merge are the two lines to compare
+# (stage, label, colour, line style, marker, width): before and after the merge are the two lines to compare. What is
+# measured after training is what the next round starts from, so it is drawn only where no round merged.
 _LINES = (
     ("before_merge", "before merge", "#d1495b", "--", "s", 1.8),
     ("after_merge", "after merge", "#00798c", "-", "o", 2.4),
@@ -31,6 +32,8 @@ def plot_accuracy(summary: dict[str, Any], path: Path) -> None:
     rounds = summary["rounds"]
     drawn: list[tuple[float, float]] = []
     for stage, label, colour, style, marker, width in _LINES:
+        if stage == "after_training" and drawn:
+            continue
         points = [
             (entry["round"], entry[f"accuracy_{stage}"], entry[f"accuracy_{stage}_spread"])
             for entry in rounds

@@ -1,6 +1,7 @@
 """The relay's loop: send what may be sent, take what has come, until every peer is done or out."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from logging import getLogger
 from typing import Protocol
@@ -80,7 +81,7 @@ class RelayLoop:
         )
         self._progress = Progress(steps[-1].round_number if steps else 0, _log.info)
         self._pending: dict[str, _Pending] = {}
-        self._bytes = 0
+        self._bytes: Counter[int] = Counter()  # by round
 
     def run(self) -> None:
         """Relay until every peer has done its last step or failed.
@@ -112,7 +113,7 @@ class RelayLoop:
             return
         for source, envelope in dispatch.payloads.items():
             self._recorder.edge_bytes(entry.step.round_number, entry.step.phase, source, dispatch.peer, envelope.size)
-            self._bytes += envelope.size
+            self._bytes[entry.step.round_number] += envelope.size
         for source, reason in dispatch.absent.items():
             kind = "late" if reason == "late" else "absent"
             self._recorder.event({"event": kind, **entry.where, "peer": source, "reader": dispatch.peer})

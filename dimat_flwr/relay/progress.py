@@ -3,7 +3,7 @@
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from dimat_flwr.wire.report import Event
 
@@ -29,10 +29,10 @@ class Progress:
         if event["event"] == "evaluation" and isinstance(accuracy, int | float):
             self._accuracy[int(event["round"])][str(event["stage"])].append(float(accuracy))
 
-    def reached(self, round_number: int, total_bytes: int) -> None:
+    def reached(self, round_number: int, bytes_by_round: Mapping[int, int]) -> None:
         """Say the lines of all rounds up to this one, which every peer has left."""
         for done in range(self.said + 1, round_number + 1):
-            self._line(done, total_bytes)
+            self._line(done, sum(count for number, count in bytes_by_round.items() if number <= done))
         self.said = max(self.said, round_number)
 
     def waiting(self, busy: Sequence[str]) -> None:

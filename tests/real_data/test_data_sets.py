@@ -1,0 +1,36 @@
+"""Every data set runs from its files, with no change but the keys."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.in_process_app import run_app
+
+DATA = os.environ.get("DIMAT_DATA")
+SUBSET = "dataset.train_samples=240 dataset.test_samples=100 training.pretrain_epochs=1 training.local_epochs=1"
+
+
+@pytest.mark.skipif(not DATA, reason="DIMAT_DATA names no folder with the data sets")
+@pytest.mark.parametrize(
+    ("dataset", "model", "folder"),
+    [
+        ("cifar10", "resnet20", "cifar-10-batches-py"),
+        ("cifar100", "resnet20", "cifar-100-python"),
+        ("fashion_mnist", "resnet20", "FashionMNIST"),
+        ("tiny_imagenet", "resnet18", "tiny-imagenet-200"),
+    ],
+)
+def test_a_few_rounds_on_a_subset(tmp_path: Path, dataset: str, model: str, folder: str) -> None:
+    if not (Path(str(DATA)) / folder).exists():
+        pytest.skip(f"DIMAT_DATA has no {folder}")
+    run = run_app(tmp_path, 3, dataset=dataset, model=model, data_dir=DATA, rounds=2, overrides=SUBSET)
+    summary: dict[str, Any] = run.summary
+    assert summary["status"] == "completed"
+    assert run.events("failure") == run.events("rejected") == []
+    assert [entry["round"] for entry in summary["rounds"]] == [0, 1, 2]
+    assert all(0 <= entry["accuracy_after_training"] <= 100 for entry in summary["rounds"])
+    # Different first weights, so most units have to move to line up.
+    assert min(event["units_moved"] for event in run.events("aligned")) > 0.5
+    assert (run.folder / "models" / "peer-2.safetensors").stat().st_size > 100_000
