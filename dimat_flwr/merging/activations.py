@@ -15,6 +15,7 @@ from dimat_flwr.merging.batchnorm import device_of, inputs_on, on_device
 from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same_architecture, nonempty
 from dimat_flwr.merging.families import Family, families, match_family
 from dimat_flwr.merging.moments import Centred, CrossMoments, Statistic, centre
+from dimat_flwr.merging.ties import find_ties, settle_ties
 from dimat_flwr.symmetry import Group, Permutation, PermutationSpec, Tap
 
 Taps = Literal["all", "last"]
@@ -45,7 +46,8 @@ def match_activations(
 
     For every group, C[u, v] is the cross-statistic of my unit u and the neighbour's unit v over samples and positions,
     summed over the group's taps, and the permutation p maximizes sum_u C[u, p[u]]. Attention heads (and groups of a
-    convolution) are matched as wholes by the best their units can reach, then the units within. Both networks run once
+    convolution) are matched as wholes by the best their units can reach, then the units within. Units that the batches
+    cannot tell apart, such as dead ones, are ordered by their weights, which changes no score. Both networks run once
     per batch, in eval mode, on the model's device.
 
     Args:
@@ -119,8 +121,13 @@ def match_neighbours(
                 steady = steady + 1 if found == latest else 0
                 latest = found
                 if steady >= early_stop:
-                    return found
-    return latest or [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
+                    break
+        if latest is None:
+            latest = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
+        return [
+            settle_ties(ours, pair.weights, spec, permutation, pair.ties(spec, statistic))
+            for pair, permutation in zip(pairs, latest, strict=True)
+        ]
 
 
 class _Pair:
@@ -135,25 +142,37 @@ class _Pair:
             self._moments[tap] = CrossMoments(theirs.shape[1], theirs.device)
         self._moments[tap].add(mine, theirs)
 
+    def scores(self, group: Group, statistic: Statistic) -> Tensor | None:
+        """Return C (N, N) of a group, summed over its taps; None if it has none."""
+        found = [self._moments[tap].statistic(statistic) for tap in group.taps if tap in self._moments]
+        if not found:
+            return None
+        total = torch.stack(found).sum(0)
+        if not bool(torch.isfinite(total).all()):
+            raise MergeError(
+                f"the activations of group '{group.name}' are NaN or infinite on the matching batches: "
+                "check that the batches are finite and normalized as in training, or use method='weight'."
+            )
+        return total
+
     def permutation(
         self, spec: PermutationSpec, joint: Sequence[Family], statistic: Statistic, stickiness: float
     ) -> Permutation:
-        def scores(group: Group) -> Tensor | None:
-            found = [self._moments[tap].statistic(statistic) for tap in group.taps if tap in self._moments]
-            if not found:
-                return None
-            total = torch.stack(found).sum(0)
-            if not bool(torch.isfinite(total).all()):
-                raise MergeError(
-                    f"the activations of group '{group.name}' are NaN or infinite on the matching batches: "
-                    "check that the batches are finite and normalized as in training, or use method='weight'."
-                )
-            return total
-
+        """Return the best assignment by the statistics so far."""
         orders: dict[str, Tensor] = {}
         for family in joint:
-            orders.update(match_family(family, scores, stickiness))
+            orders.update(match_family(family, lambda group: self.scores(group, statistic), stickiness))
         return spec.permutation(orders)
+
+    def ties(self, spec: PermutationSpec, statistic: Statistic) -> dict[str, list[Tensor]]:
+        """Return, per group, the sets of my units that the statistics cannot tell apart."""
+        precision = max((moments.precision for moments in self._moments.values()), default=0.0)
+        scores = {group: self.scores(group, statistic) for group in spec.groups.values()}
+        return {
+            group.name: find_ties(found, precision, group.blocks or 1)
+            for group, found in scores.items()
+            if found is not None
+        }
 
 
 def _observe(

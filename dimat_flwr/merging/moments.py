@@ -13,6 +13,8 @@ from torch import Tensor
 
 Statistic = Literal["correlation", "covariance"]
 
+ROUNDING = 64  # how many times the relative rounding error sums of many terms may be off
+
 # With fewer positions a sample's matrix product is too thin: then one product over all samples is worth its copy.
 _THIN = 32
 
@@ -55,6 +57,9 @@ class CrossMoments:
     Args:
         units: how many units either network has at the tap.
         device: where the activations are.
+
+    Attributes:
+        precision: relative rounding error of the activations taken in.
     """
 
     def __init__(self, units: int, device: torch.device) -> None:
@@ -64,7 +69,7 @@ class CrossMoments:
         self._squares_mine = torch.zeros_like(self._mean_mine)
         self._squares_theirs = torch.zeros_like(self._mean_mine)
         self._cross = torch.zeros(units, units, dtype=torch.float64, device=device)
-        self._precision = 0.0  # the activations' relative rounding error
+        self.precision = 0.0
 
     def add(self, mine: Centred, theirs: Tensor) -> None:
         """Take in one batch.
@@ -86,7 +91,7 @@ class CrossMoments:
         self._mean_mine += step_mine * (mine.count / total)
         self._mean_theirs += step_theirs * (mine.count / total)
         self._count = total
-        self._precision = torch.finfo(theirs.dtype).eps
+        self.precision = torch.finfo(theirs.dtype).eps
 
     def statistic(self, kind: Statistic) -> Tensor:
         """Return C (units, units) float64: row u is my unit u, column v the neighbour's unit v.
@@ -99,11 +104,12 @@ class CrossMoments:
             return self._cross / self._count
         scale_mine = self._inverse_root(self._squares_mine, self._mean_mine)
         scale_theirs = self._inverse_root(self._squares_theirs, self._mean_theirs)
-        return scale_mine[:, None] * self._cross * scale_theirs
+        product: Tensor = scale_mine[:, None] * self._cross * scale_theirs
+        return product
 
     def _inverse_root(self, squares: Tensor, mean: Tensor) -> Tensor:
-        # Variation that rounding alone explains is none: a constant unit correlates with nothing.
-        rounding = self._count * (4 * self._precision * mean).square()
+        # Variation that rounding alone explains, in sums of many terms, is none: such units correlate with nothing.
+        rounding = self._count * (ROUNDING * self.precision * mean).square()
         varying = torch.where(squares > rounding, squares, torch.inf)
         return varying.rsqrt()
 

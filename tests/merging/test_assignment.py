@@ -2,9 +2,10 @@ import itertools
 
 import numpy as np
 import pytest
-from dimat_flwr.merging.assignment import assign, assign_blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dimat_flwr.merging.assignment import assign, assign_blocks
 
 
 @settings(max_examples=30, deadline=None)

@@ -2,8 +2,9 @@ import copy
 
 import pytest
 import torch
-from dimat_flwr.merging import MergeError, recalibrate_batchnorm
 from torch import nn
+
+from dimat_flwr.merging import MergeError, recalibrate_batchnorm
 
 
 def _network():
@@ -66,7 +67,7 @@ def test_network_without_batchnorm_is_left_alone_and_no_batch_is_read():
     ("batches", "message"),
     [
         ([], "no data for the recalibration of BatchNorm"),
-        (_batches()[:1] + [torch.full((2, 3, 8, 8), float("nan"))], "NaN or infinite"),
+        ([*_batches()[:1], torch.full((2, 3, 8, 8), float("nan"))], "NaN or infinite"),
         ([("images", "labels")], "without labels"),
         ([torch.zeros(0, 3, 8, 8)], "without samples"),
     ],

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
+
 from dimat_flwr.merging import MergeError, merge
 from dimat_flwr.merging.check import check_same_architecture, check_weights
-from torch import nn
 
 
 def _network(seed=0):

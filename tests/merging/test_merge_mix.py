@@ -6,8 +6,9 @@ import weakref
 
 import pytest
 import torch
-from dimat_flwr.merging import merge, merge_with_report, recalibrate_batchnorm
 from torch import nn
+
+from dimat_flwr.merging import merge, merge_with_report, recalibrate_batchnorm
 
 
 def _network(seed=0):

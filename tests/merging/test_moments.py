@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from dimat_flwr.merging.moments import CrossMoments, centre
 
 
