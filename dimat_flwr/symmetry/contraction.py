@@ -24,9 +24,11 @@ def contract(left: Operand, right: Operand, equation: tuple[str, str, str], ledg
     sides = [_paired(x, labels, common, summed, ledger) for x, labels in ((a, a_labels), (b, b_labels))]
     if sides[0].varying or sides[1].varying:
         ledger.observe(meet(sides[0], sides[1], ledger))
-    sizes = dict(zip(a_labels, a.shape, strict=True)) | dict(zip(b_labels, b.shape, strict=True))
+    sizes: dict[str, int] = {}
+    for letter, size in (*zip(a_labels, a.shape, strict=True), *zip(b_labels, b.shape, strict=True)):
+        sizes[letter] = max(size, sizes.get(letter, 1))
     pieces = [_piece(x, labels, summed, out, ledger) for x, labels in ((a, a_labels), (b, b_labels))]
-    result = meet(pieces[0], pieces[1], ledger)
+    result = meet(pieces[0], pieces[1], ledger, "heads")
     roles = ledger.combine(pieces[0].roles, pieces[1].roles)
     return Value(tuple(sizes[c] for c in out), result.atoms, roles, result.spread)
 

@@ -10,7 +10,7 @@ from torch import Tensor, fx
 
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.modules import statement_of
-from dimat_flwr.symmetry.program import Program, operator_name
+from dimat_flwr.symmetry.program import Program, operator_name, writes_in_place
 from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
 from dimat_flwr.symmetry.shapes import Sizes
 from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
@@ -61,9 +61,8 @@ class Execution:
                 self._keep_in_place(fx.node.map_arg(node.args, lambda n: self.values[n.name]))
             else:
                 self.values[node.name] = self._evaluate(node)
-                changed = _changed_in_place(node)
-                if changed is not None:
-                    self.values[changed] = self.values[node.name]
+                if writes_in_place(node) and isinstance(node.args[0], fx.Node):  # later readers see the result
+                    self.values[node.args[0].name] = self.values[node.name]
 
     def _evaluate(self, node: fx.Node) -> Any:
         program = self._program
@@ -204,15 +203,6 @@ class Execution:
             else:
                 result = node.target(*real, **named)  # type: ignore[operator]
         return _wrap(result, exact)
-
-
-def _changed_in_place(node: fx.Node) -> str | None:
-    """Return the node whose value the operator overwrites: whoever reads it later reads the result."""
-    plain = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-    writes = plain in ("iadd", "isub", "imul", "itruediv") or (plain.endswith("_") and not plain.startswith("_"))
-    writes = (writes and node.op != "call_module") or bool(node.kwargs.get("inplace", False))
-    first = node.args[0] if node.args else None
-    return first.name if writes and isinstance(first, fx.Node) else None
 
 
 def _wrap(x: Any, exact: bool) -> Any:

@@ -44,8 +44,11 @@ def _aligned(arrays: Sequence[Ints]) -> list[Ints]:
     return [a.reshape((1,) * (rank - a.ndim) + a.shape) for a in arrays]
 
 
-def meet(left: Value, right: Value, ledger: Ledger) -> Value:
-    """Tie the atoms of two values that are combined elementwise; the roles of the result are the left's."""
+def meet(left: Value, right: Value, ledger: Ledger, kind: str = "blocks") -> Value:
+    """Tie the atoms of two values that are combined elementwise; the roles of the result are the left's.
+
+    ``kind`` says what the blocks are if one value turns out to be made of blocks of the other.
+    """
     rank = max(len(left.shape), len(right.shape))
     a, b = _lifted(left, rank, ledger), _lifted(right, rank, ledger)
     shape = tuple(np.broadcast_shapes(a.shape, b.shape))
@@ -57,7 +60,7 @@ def meet(left: Value, right: Value, ledger: Ledger) -> Value:
     if not (a.varying < b.varying or b.varying < a.varying):
         return Value(shape, _tie(a.atoms, b.atoms, ledger), a.roles, spread)
     outer, inner = (a, b) if a.varying < b.varying else (b, a)
-    return Value(shape, _nest(outer, inner, ledger), a.roles, spread)
+    return Value(shape, _nest(outer, inner, kind, ledger), a.roles, spread)
 
 
 def _lifted(value: Value, rank: int, ledger: Ledger) -> Value:
@@ -87,7 +90,7 @@ def _tie(a: Ints, b: Ints, ledger: Ledger) -> Ints:
     return ledger.atoms.find(np.where(a == UNIFORM, b, a))
 
 
-def _nest(outer: Value, inner: Value, ledger: Ledger) -> Ints:
+def _nest(outer: Value, inner: Value, kind: str, ledger: Ledger) -> Ints:
     """``inner`` varies along more dims than ``outer``; return the atoms of their elementwise combination.
 
     Along a dim where ``outer`` is broadcast the elements of ``inner`` stay free to move, as members of the block that
@@ -102,7 +105,7 @@ def _nest(outer: Value, inner: Value, ledger: Ledger) -> Ints:
     free = missing - pinned
     if still and free and max(anchors) < min(free):
         blocks = ledger.atoms.new(tuple(s if d in anchors else 1 for d, s in enumerate(inner.atoms.shape)))
-        ledger.put_in_blocks("blocks", inner.atoms, blocks)
+        ledger.put_in_blocks(kind, inner.atoms, blocks)
         ledger.fix(blocks)
         return inner.atoms
     if not pinned and (not anchors or max(anchors) < min(free)):
@@ -111,7 +114,7 @@ def _nest(outer: Value, inner: Value, ledger: Ledger) -> Ints:
             fresh = ledger.atoms.new(blocks.shape)
             ledger.fix(fresh[blocks == FIXED])
             blocks = np.where(blocks == FIXED, fresh, blocks)
-        ledger.put_in_blocks("blocks", inner.atoms, blocks)
+        ledger.put_in_blocks(kind, inner.atoms, blocks)
         return inner.atoms
     if still and free:
         return tie_along(inner, pinned, ledger).atoms

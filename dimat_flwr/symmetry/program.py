@@ -132,6 +132,17 @@ def operator_name(target: Any) -> str:
     return name if name.startswith("__") else name.rstrip("_") or name
 
 
+def writes_in_place(node: fx.Node) -> bool:
+    """Whether a node changes its first operand instead of returning a new tensor."""
+    if node.op not in ("call_function", "call_method"):
+        return False
+    target = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
+    name = target if isinstance(target, str) else getattr(target, "__name__", "")
+    if name in ("iadd", "isub", "imul", "itruediv", "setitem") or node.kwargs.get("inplace", False):
+        return True
+    return name.endswith("_") and not name.startswith("_")
+
+
 def _in_mode(node: fx.Node, args: list[Any], kwargs: dict[str, Any], train: bool) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments with the flags that depend on the mode set to the mode asked for."""
     name = operator_name(node.target)

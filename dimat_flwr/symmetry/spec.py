@@ -74,12 +74,16 @@ class PermutationSpec:
         """
         moves = self._moves(permutation)
         result = {}
+        done: dict[tuple[str, int], Tensor] = {}  # a tensor given under two names stays one tensor
         for name, tensor in named_tensors.items():
             if name in self.shapes and tuple(tensor.shape) != self.shapes[name]:
                 raise SymmetryError(f"'{name}' has shape {tuple(tensor.shape)}, the network's has {self.shapes[name]}")
-            result[name] = tensor
-            for (dim, conv_groups), index in moves.get(self.aliases.get(name, name), ()):
-                result[name] = _take(result[name], dim, conv_groups, index.to(tensor.device))
+            canonical = self.aliases.get(name, name)
+            moved = done.get((canonical, id(tensor)), tensor)
+            if moved is tensor:
+                for (dim, conv_groups), index in moves.get(canonical, ()):
+                    moved = _take(moved, dim, conv_groups, index.to(tensor.device))
+            result[name] = done[canonical, id(tensor)] = moved
         return result
 
     def describe(self) -> str:

@@ -16,13 +16,15 @@ from torch.export import Dim, ExportedProgram, export
 from dimat_flwr.symmetry.attention_module import can_expand, expand
 from dimat_flwr.symmetry.errors import TraceError
 from dimat_flwr.symmetry.modules import is_leaf
-from dimat_flwr.symmetry.program import Program, operator_name
+from dimat_flwr.symmetry.program import Program, operator_name, writes_in_place
 
 _HERE = os.path.dirname(__file__)
 
 
 class _Tracer(fx.Tracer):
     """Keeps the layers that have a rule whole, and writes attention out so that its heads can be seen."""
+
+    proxy_buffer_attributes = True  # a buffer is part of the graph, not a value fixed at tracing
 
     def __init__(self) -> None:
         super().__init__(autowrap_modules=(math,))
@@ -127,19 +129,17 @@ def _without_weights(model: nn.Module) -> nn.Module:
 
 _VIEWS = ("getitem", "view", "chunk", "split", "unbind", "select", "narrow", "transpose", "permute", "t", "diagonal",
           "slice", "squeeze", "unsqueeze", "expand", "reshape", "flatten", "movedim", "unflatten", "T")  # fmt: skip
-_IN_PLACE = ("iadd", "isub", "imul", "itruediv", "setitem")
 
 
 def mutates_views(program: Program) -> bool:
     """Whether an operator of the graph writes into a part of a tensor, which only torch.export makes visible."""
     for node in program.graph.nodes:
-        if node.op not in ("call_function", "call_method"):
-            continue
-        plain = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-        writes = operator_name(node.target) in _IN_PLACE or (plain.endswith("_") and not plain.startswith("_"))
-        first = node.args[0] if node.args else None
-        if writes and (plain == "setitem" or (isinstance(first, fx.Node) and operator_name(first.target) in _VIEWS)):
-            return True
+        if writes_in_place(node):
+            first = node.args[0] if node.args else None
+            if operator_name(node.target) == "setitem":
+                return True
+            if isinstance(first, fx.Node) and operator_name(first.target) in _VIEWS:
+                return True
     return False
 
 

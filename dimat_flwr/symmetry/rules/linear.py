@@ -73,7 +73,11 @@ def linear(ctx: Context, x: Operand, weight: Operand, bias: Operand | None = Non
         record = ctx.ledger.axis(weight.name, out_axis)
         shape = (*value.shape[:-1], weight.shape[0])
         result = write_axis(value, last, record, out_index, shape, ctx.ledger)
-    return result if bias is None else elementwise([result, bias], ctx.ledger)
+    if bias is None:
+        return result
+    if result.varying and len(result.shape) - 1 not in result.varying:  # the outputs stay, while other dims move
+        ctx.ledger.fix(as_value(bias, ctx.ledger).atoms)
+    return elementwise([result, bias], ctx.ledger)
 
 
 def _generic_linear(x: Value, weight: Operand, ledger: Ledger) -> Value:

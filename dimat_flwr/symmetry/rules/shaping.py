@@ -80,6 +80,12 @@ def expand(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike
     return moves.expand(x, ctx.shape)
 
 
+@rule("copy")
+def copy(ctx: Context, x: Tensorlike | Const, source: Tensorlike | Const, *args: Any, **kwargs: Any) -> Value:
+    """The source in place of ``x``, broadcast to its shape."""
+    return as_value(moves.expand(as_value(source, ctx.ledger), ctx.shape), ctx.ledger)
+
+
 @rule("repeat", "tile")
 def repeat(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Put copies side by side."""
