@@ -5,7 +5,6 @@ from logging import getLogger
 from typing import Any
 
 from flwr.serverapp import Grid
-from flwr.superlink.grid.inmemory_grid import InMemoryGrid
 
 from dimat_flwr.records import RunFolder
 from dimat_flwr.relay.plan import Step
@@ -38,6 +37,9 @@ class _Recorder:
 
 def is_simulation(grid: Grid) -> bool:
     """Whether all peers run in one Flower simulation, as its grid tells."""
+    # Imported here: it takes a second, and peers, who import this room's settings, never ask.
+    from flwr.superlink.grid.inmemory_grid import InMemoryGrid
+
     return isinstance(grid, InMemoryGrid)
 
 
