@@ -1,0 +1,69 @@
+"""Networks and data sets named on the command line by dotted path and ``name=value`` arguments."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from dimat_flwr.cli.errors import CommandError
+from dimat_flwr.seeding import derive_seed
+
+
+def build(path: str, arguments: Sequence[str]) -> Any:
+    """Call what a dotted path names.
+
+    Args:
+        path: such as ``torchvision.models.resnet18``.
+        arguments: ``name=value`` each; values are read as YAML, so ``10``, ``0.5``, ``true``, ``null`` and ``[1, 2]``
+            are what they look like and anything else is a text.
+
+    Raises:
+        CommandError: there is nothing of that name, or it does not take the arguments.
+    """
+    module_name, _, name = path.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise CommandError(
+            f"cannot import '{path}' ({error}): give a dotted path such as torchvision.models.resnet18, "
+            "importable from the folder you are in."
+        ) from error
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        if not equals or not key.isidentifier():
+            raise CommandError(f"'{argument}' is not an argument: write name=value, such as num_classes=10.")
+    keywords: Any = OmegaConf.to_container(OmegaConf.from_dotlist(list(arguments)))
+    try:
+        return target(**keywords)
+    except TypeError as error:
+        raise CommandError(f"{path} cannot be built with {keywords}: {error}.") from error
+
+
+def build_network(path: str, arguments: Sequence[str], seed: int) -> nn.Module:
+    """Build a network in eval mode, with random weights drawn from the seed.
+
+    Raises:
+        CommandError: as ``build``, or what it made is not a network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, purpose="network"))
+        network = build(path, arguments)
+    if not isinstance(network, nn.Module):
+        raise CommandError(f"{path} is not a network: it made a {type(network).__name__}, not a torch.nn.Module.")
+    return network.eval()
+
+
+def example_input(shape: str, seed: int, samples: int = 2) -> Tensor:
+    """Return random inputs (samples, ...) for a shape such as ``3,32,32``, that of one sample.
+
+    Raises:
+        CommandError: the shape is not a list of positive numbers.
+    """
+    sizes = shape.split(",")
+    if not all(size.strip().isdigit() and int(size) > 0 for size in sizes):
+        raise CommandError(f"'{shape}' is not an input shape: write one sample's shape, such as 3,32,32.")
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose="example input"))
+    return torch.randn(samples, *(int(size) for size in sizes), generator=generator)

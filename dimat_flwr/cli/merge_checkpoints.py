@@ -1,0 +1,141 @@
+"""``dimat-flwr merge``: merge trained checkpoints of one architecture, with their accuracy before and after."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from dimat_flwr.cli import options
+from dimat_flwr.cli.checkpoints import check_writable, load_checkpoint, save_checkpoint
+from dimat_flwr.cli.components import build_network
+from dimat_flwr.cli.errors import CommandError, told_in_one_line
+from dimat_flwr.cli.labelled_images import LabelledImages, load_images
+from dimat_flwr.merging import BatchNormPolicy, Merged, Method, merge_with_report
+from dimat_flwr.seeding import derive_seed
+from dimat_flwr.symmetry import find_permutation_spec
+
+_METHODS: dict[str, Method] = {"activation": "activation", "weight": "weight", "average": "none"}
+
+
+def merge_checkpoints(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(help="Two or more .safetensors or .pt state dicts; the first gives the unit order.")
+    ],
+    model: Annotated[str, typer.Option("--model", help="Dotted path of what makes the network.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            help=".npz, .pt or .safetensors file with images (N,C,H,W) and labels (N,), or the dotted path of a data "
+            "set such as dimat_flwr.data.digits.Digits.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The merged checkpoint, .safetensors or .pt.")],
+    model_arg: options.ModelArgs = None,
+    data_arg: Annotated[
+        list[str] | None,
+        typer.Option("--data-arg", metavar="NAME=VALUE", help="Argument of the data set, such as data_dir=DIR."),
+    ] = None,
+    method: Annotated[
+        Literal["activation", "weight", "average"],
+        typer.Option(help="Align by activation or weight matching, or average the weights as they are."),
+    ] = "activation",
+    weights: Annotated[
+        str | None, typer.Option(help="Mixing weights such as 0.5,0.25,0.25; equal ones if left out.")
+    ] = None,
+    batchnorm: Annotated[
+        Literal["recalibrate", "average", "keep"], typer.Option(help="What becomes of BatchNorm's running statistics.")
+    ] = "recalibrate",
+    repair: Annotated[bool, typer.Option(help="Restore the variance of networks without BatchNorm.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="How many images to match and recalibrate on.")] = 1000,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images in a forward pass.")] = 100,
+    device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
+    seed: options.Seed = 0,
+) -> None:
+    """Merge checkpoints and write the result, with a table of accuracy before and after."""
+    with told_in_one_line():
+        check_writable(output)
+        if len(checkpoints) < 2:
+            raise CommandError("give at least two checkpoints to merge.")
+        states = [load_checkpoint(path) for path in checkpoints]
+        images = load_images(data, data_arg or [], samples, seed)
+        network = build_network(model, model_arg or [], seed).to(device)
+        merged = _merge(
+            network,
+            states,
+            _mixing(weights, len(states)),
+            torch.split(images.matching, batch_size),
+            _METHODS[method],
+            batchnorm,
+            repair,
+            seed,
+        )
+        table = Table(title=f"accuracy on {len(images.labels)} images not matched on")
+        for column in ("model", "accuracy %", "loss", "units moved %"):
+            table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
+        moved = ["", *(f"{share:.1%}".rstrip("%") for share in merged.moved)]
+        for position, (path, state) in enumerate(zip(checkpoints, states, strict=True)):
+            table.add_row(
+                str(path), *_measured(network, state, images, batch_size), moved[position] if moved[1:] else ""
+            )
+        table.add_section()
+        table.add_row(f"merged ({method})", *_measured(network, merged.state, images, batch_size), "")
+        save_checkpoint(merged.state, output)
+    console = Console()
+    console.print(table)
+    console.print(f"wrote {output}", soft_wrap=True, highlight=False)
+
+
+def _mixing(weights: str | None, models: int) -> list[float]:
+    if weights is None:
+        return [1 / models] * models
+    try:
+        return [float(weight) for weight in weights.split(",")]
+    except ValueError as error:
+        raise CommandError(f"'{weights}' are not mixing weights: write numbers such as 0.5,0.25,0.25.") from error
+
+
+def _merge(
+    network: nn.Module,
+    states: Sequence[dict[str, Tensor]],
+    weights: Sequence[float],
+    batches: Sequence[Tensor],
+    method: Method,
+    batchnorm: BatchNormPolicy,
+    repair: bool,
+    seed: int,
+) -> Merged:
+    aligning = method != "none" or repair
+    first = batches[0].to(next(network.parameters()).device)
+    return merge_with_report(
+        network,
+        states[0],
+        states[1:],
+        weights,
+        spec=find_permutation_spec(network, first) if aligning else None,
+        batches=batches,
+        method=method,
+        generator=torch.Generator().manual_seed(derive_seed(seed, purpose="weight matching")),
+        batchnorm=batchnorm,
+        repair=repair,
+    )
+
+
+def _measured(network: nn.Module, state: dict[str, Tensor], images: LabelledImages, batch_size: int) -> tuple[str, str]:
+    """Return accuracy in percent and mean cross entropy of a state dict, as texts."""
+    network.load_state_dict(state)
+    device = next(network.parameters()).device
+    right = loss = 0.0
+    with torch.no_grad():
+        for inputs, labels in zip(
+            torch.split(images.images, batch_size), torch.split(images.labels, batch_size), strict=True
+        ):
+            scores = network(inputs.to(device))
+            right += float((scores.argmax(1) == labels.to(device)).sum())
+            loss += float(nn.functional.cross_entropy(scores, labels.to(device), reduction="sum"))
+    return f"{100 * right / len(images.labels):.2f}", f"{loss / len(images.labels):.4f}"
