@@ -19,7 +19,7 @@ from dimat_flwr.peer.state import load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.payload import Payload, encode
-from dimat_flwr.wire.report import MAX_TEXT, Report, encode_events
+from dimat_flwr.wire.report import MAX_TEXT, Event, Report, encode_events
 
 
 def handle_setup(message: Message, context: Context, conf_dir: Path) -> Message:
@@ -38,23 +38,25 @@ def handle_setup(message: Message, context: Context, conf_dir: Path) -> Message:
 
 def handle_step(message: Message, context: Context, conf_dir: Path) -> Message:
     """Do one step of the run and publish what the next exchange needs."""
+    events: list[Event] = []
     try:
-        content = _step(message, context, conf_dir)
+        content = _step(message, context, conf_dir, events)
     except Exception:  # noqa: BLE001 - the relay records it with its traceback; the run goes on without this peer
-        content = RecordDict({names.REPORT: Report(error=_clip(traceback.format_exc())).to_record()})
+        report = Report(error=_clip(traceback.format_exc()), events=encode_events(events))
+        content = RecordDict({names.REPORT: report.to_record()})
     return Message(content, reply_to=message)
 
 
-def _step(message: Message, context: Context, conf_dir: Path) -> RecordDict:
+def _step(message: Message, context: Context, conf_dir: Path, events: list[Event]) -> RecordDict:
     instruction = read_instruction(message.content.config_records.get(names.INSTRUCTION))
     config = configuration(context.run_config, context.node_config, conf_dir)
-    session = Session(config, instruction, load_state(context.state))
+    session = Session(config, instruction, load_state(context.state), events)
     outbox = _act(config, session, instruction, message.content)
     content = RecordDict()
     _publish(outbox, instruction, content)
     if instruction.last:
         session.keep_model()
-    content[names.REPORT] = Report(events=encode_events(session.events)).to_record()
+    content[names.REPORT] = Report(events=encode_events(events)).to_record()
     save_state(session.close(), context.state)
     return content
 

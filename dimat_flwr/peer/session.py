@@ -33,23 +33,20 @@ from dimat_flwr.wire.report import Event
 
 
 class Session:
-    """Implements ``algorithms.interface.Peer`` for one message.
+    """Implements ``algorithms.interface.Peer`` for one message."""
 
-    Attributes:
-        events: what happened so far, for the report.
-    """
-
-    def __init__(self, config: Config, instruction: Instruction, state: PeerState) -> None:
+    def __init__(self, config: Config, instruction: Instruction, state: PeerState, events: list[Event]) -> None:
         """Bring a peer back to life as its state left it.
 
         Args:
             config: the run's configuration.
             instruction: what is asked of the peer.
             state: what it kept; a fresh state gets newly drawn weights.
+            events: takes what happens, for the report.
         """
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
-        self._config, self._instruction, self._state = config, instruction, state
+        self._config, self._instruction, self._state, self._events = config, instruction, state, events
         self.device = resolve_device(config.training.device)
         self._model = resources.initial_model(config, instruction.peer).to(self.device)
         if self.device.type == "cuda":
@@ -58,7 +55,6 @@ class Session:
             self._model.load_state_dict(state.weights)
         own = resources.partition_indices(config.dataset, config.partition, instruction.peers, config.seed)
         self._data = PeerData.training(config.dataset, own[instruction.peer], self.device)
-        self.events: list[Event] = []
 
     @property
     def index(self) -> int:
@@ -173,7 +169,7 @@ class Session:
 
     def record(self, event: str, **values: Any) -> None:
         """See ``Peer``."""
-        self.events.append({"event": event, "peer": self.index, "round": self.round_number, **values})
+        self._events.append({"event": event, "peer": self.index, "round": self.round_number, **values})
 
     def generator(self, purpose: str) -> torch.Generator:
         """See ``Peer``."""

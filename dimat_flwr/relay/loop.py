@@ -134,7 +134,9 @@ class RelayLoop:
         except ReportError as error:
             self._fail(entry, str(error))
             return
-        for event in events:
+        for told in events:
+            # Who and when is what the relay knows, whatever a peer says.
+            event = {**told, "peer": entry.where["peer"], "round": entry.where["round"]}
             self._recorder.event(event)
             self._progress.observe(event)
         if report.error:

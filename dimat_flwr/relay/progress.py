@@ -27,7 +27,7 @@ class Progress:
         """Take note of an accuracy that a peer reported."""
         accuracy = event.get("accuracy")
         if event["event"] == "evaluation" and isinstance(accuracy, int | float):
-            self._accuracy[int(event["round"])][str(event["stage"])].append(float(accuracy))
+            self._accuracy[int(event["round"])][str(event.get("stage"))].append(float(accuracy))
 
     def reached(self, round_number: int, bytes_by_round: Mapping[int, int]) -> None:
         """Say the lines of all rounds up to this one, which every peer has left."""

@@ -10,6 +10,8 @@ from pydantic.dataclasses import dataclass
 
 MAX_EVENTS = 1000
 MAX_TEXT = 20_000
+STAGES = ("before_merge", "after_merge", "after_training")
+RELAY_EVENTS = ("failure", "late", "absent", "caught_up")  # no peer may tell these of itself or others
 
 Event = dict[str, Any]
 
@@ -54,9 +56,23 @@ def read_report(record: ConfigRecord | None) -> tuple[Report, list[Event]]:
     except (ValidationError, TypeError, json.JSONDecodeError, RecursionError) as error:
         raise ReportError(f"malformed report: {error}") from error
     for event in events:
-        if not isinstance(event, dict) or not isinstance(event.get("event"), str):
-            raise ReportError('malformed report: every event is an object with a text under "event"')
+        _check(event)
     return report, events
+
+
+def _check(event: Any) -> None:
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise ReportError('malformed report: every event is an object with a text under "event"')
+    if event["event"] in RELAY_EVENTS:
+        raise ReportError(f"malformed report: an event '{event['event']}' is for the relay to tell")
+    if event["event"] == "evaluation":
+        figures = [event.get("accuracy"), event.get("local_accuracy")]
+        if event.get("stage") not in STAGES or not all(_is_percentage(figure) for figure in figures):
+            raise ReportError(f"malformed report: not an evaluation with a stage and percentages: {str(event)[:200]}")
+
+
+def _is_percentage(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 100)
 
 
 def _finite(value: Any) -> Any:

@@ -198,6 +198,41 @@ def test_garbage_instead_of_a_report_is_a_failure_of_that_peer(tmp_path: Path) -
     assert [event["peer"] for event in events(folder, "failure")] == [1]
 
 
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"event": "evaluation"},
+        {"event": "evaluation", "stage": [], "accuracy": 50},
+        {"event": "evaluation", "stage": "after_merge", "accuracy": "99"},
+        {"event": "evaluation", "stage": "after_merge", "accuracy": 1e308},
+        {"event": "failure", "peer": 0, "error": "not me"},
+    ],
+)
+def test_a_peer_that_lies_in_its_events_is_out_and_harms_nobody(tmp_path: Path, lie: dict[str, Any]) -> None:
+    class Lies(ToyPeer):
+        def step(self, message: Message, instruction: Instruction) -> Message:
+            return self.reply(message, Report(events=[json.dumps(lie)]), publish=bool(instruction.readers))
+
+    folder, summary = relay(tmp_path, [ToyPeer(0), Lies(1), ToyPeer(2)], rounds=1)
+    assert summary["status"] == "completed"
+    (failure,) = events(folder, "failure")
+    assert failure["peer"] == 1
+    assert "malformed report" in failure["error"]
+
+
+def test_odd_events_are_kept_under_the_name_of_who_told_them(tmp_path: Path) -> None:
+    odd = [{"event": "merge", "weights": "no", "peer": 0, "round": "x"}, {"event": "", "x": [[[[{}]]]]}]
+
+    class Odd(ToyPeer):
+        def step(self, message: Message, instruction: Instruction) -> Message:
+            return self.reply(message, Report(events=[json.dumps(event) for event in odd]), bool(instruction.readers))
+
+    folder, summary = relay(tmp_path, [ToyPeer(0), Odd(1), ToyPeer(2)], rounds=1)
+    assert summary["status"] == "completed"
+    assert {(event["peer"], event["round"]) for event in events(folder, "merge")} == {(1, 0), (1, 1)}
+    assert (folder.path / "accuracy.png").exists()
+
+
 def test_one_peer_is_too_few(tmp_path: Path) -> None:
     with pytest.raises(MembershipError, match="1 peer is connected, the run needs at least 2"):
         relay(tmp_path, [ToyPeer(0)], rounds=1)
