@@ -57,8 +57,9 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
             break
     if best is None:
         raise TraceError(
-            "the network cannot be traced: " + "; ".join(failures) + ". Make its forward pass free of control flow "
-            "that depends on the values of tensors (torch.where instead of if), or move that part out of the model"
+            f"the network cannot be traced with this example. {'. '.join(failures)}. Check that the example is what "
+            "the network takes. Where its forward pass branches on the values of tensors, use torch.where instead of "
+            "if, or move that part out of the model"
         )
     training_only = _read_training_only(model, inputs, network, best)
     return _specification(best, network, training_only)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ class Program:
         if len(inputs) != len(self.inputs):
             raise SymmetryError(f"the traced network takes {len(self.inputs)} inputs, got {len(inputs)}")
         fed = dict(zip(self.inputs, inputs, strict=True))
+        device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
         env: dict[str, Any] = {}
         for node in self.graph.nodes:
             if node.op == "output":
@@ -61,9 +63,9 @@ class Program:
             elif node.name in self.tensors:
                 value = _tensor(state, self.tensors[node.name])
             elif node.name in self.constants:
-                value = self.constants[node.name]
+                value = self.constants[node.name].to(device)
             else:
-                value = self._call(node, state, env, train)
+                value = self._call(node, state, env, train, device)
             env[node.name] = value
             if on_node is not None:
                 on_node(node, value)
@@ -93,7 +95,9 @@ class Program:
             result.setdefault(reader, []).append(name)
         return result
 
-    def _call(self, node: fx.Node, state: Mapping[str, Tensor], env: Mapping[str, Any], train: bool) -> Any:
+    def _call(
+        self, node: fx.Node, state: Mapping[str, Tensor], env: Mapping[str, Any], train: bool, device: torch.device
+    ) -> Any:
         args = fx.node.map_arg(node.args, lambda n: env[n.name])
         kwargs = fx.node.map_arg(node.kwargs, lambda n: env[n.name])
         try:
@@ -107,6 +111,8 @@ class Program:
                 receiver, *rest = args
                 return getattr(receiver, str(node.target))(*rest, **kwargs)
             positional, keyword = _in_mode(node, list(args), dict(kwargs), train)
+            if isinstance(keyword.get("device"), torch.device):  # written down where the network was traced
+                keyword["device"] = device
             return node.target(*positional, **keyword)  # type: ignore[operator]
         except SymmetryError:
             raise
@@ -126,8 +132,13 @@ def operator_name(target: Any) -> str:
     """Return an operator's plain name, the same for torch functions, methods and aten operators."""
     if isinstance(target, torch._ops.OpOverload):
         name = target.overloadpacket.__name__
+    elif isinstance(target, str):
+        name = target
     else:
-        name = target if isinstance(target, str) else getattr(target, "__name__", type(target).__name__)
+        name = getattr(target, "__name__", type(target).__name__)
+        home = str(getattr(target, "__module__", ""))
+        if isinstance(target, FunctionType) and not home.startswith(("torch.", "torchvision.ops")):
+            return f"{home}.{name}"  # somebody's own function, whatever it is called
     name = str(name)
     return name if name.startswith("__") else name.rstrip("_") or name
 

@@ -53,6 +53,9 @@ def in_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
 
 def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
     """Trace with torch.fx: independent of the sizes, in milliseconds; refuses control flow over tensors."""
+    hooked = [name for name, m in model.named_modules() if m._forward_pre_hooks or m._forward_hooks]
+    if hooked:  # what a hook does to a layer kept whole would not be seen
+        raise TraceError(f"modules {hooked[:5]} have forward hooks")
     parameters = list(inspect.signature(model.forward).parameters.values())
     rest = {
         p.name: p.default

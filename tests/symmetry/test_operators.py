@@ -254,3 +254,37 @@ def test_in_place_writes_are_seen():
 
     spec = checked_spec(ConvNet(Function(write)), torch.randn(IMAGE))
     assert [g.units for g in spec.groups.values()] == [3, 5]
+
+
+@torch.fx.wrap
+def softplus(x):
+    """Named like a known operator, but it does something else."""
+    return x.flip(1) * torch.linspace(0, 1, x.shape[1], dtype=x.dtype)[:, None, None]
+
+
+def test_somebodys_own_function_is_not_taken_for_the_operator_of_its_name():
+    spec = checked_spec(ConvNet(Function(lambda x: softplus(x))), torch.randn(IMAGE))
+    assert sizes(spec) == {}
+
+
+@pytest.mark.parametrize("wrap", [nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm])
+def test_computed_weights_are_kept_in_place_rather_than_guessed(wrap):
+    checked_spec(ConvNet(wrap(nn.Conv2d(8, 6, 1)), nn.ReLU(), nn.Conv2d(6, 8, 1)), torch.randn(IMAGE))
+
+
+def test_hooks_are_part_of_the_network():
+    """A hook that scales each channel by its place keeps the channels in place."""
+    model = ConvNet(nn.Conv2d(8, 6, 1), nn.ReLU(), after=6)
+    scale = torch.linspace(0.1, 1, 6, dtype=torch.float64)[:, None, None]
+    model.middle[0].register_forward_hook(lambda module, args, output: output * scale)
+    assert sizes(checked_spec(model, torch.randn(IMAGE))) == {"stem": (8,)}
+
+
+def test_a_subclass_with_its_own_forward_is_another_layer():
+    class Halves(nn.Conv2d):
+        def forward(self, x):
+            y = super().forward(x)
+            return torch.cat([y[:, :3].relu(), y[:, 3:].tanh()], 1)
+
+    spec = checked_spec(ConvNet(Halves(8, 6, 1), after=6), torch.randn(IMAGE))
+    assert sorted(g.units for g in spec.groups.values()) == [3, 3, 8]

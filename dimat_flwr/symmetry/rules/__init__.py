@@ -1,6 +1,6 @@
 """How each family of operators moves, ties and consumes atoms; importing this package fills the registry."""
 
-from dimat_flwr.symmetry.rules import (
+from dimat_flwr.symmetry.rules import (  # noqa: F401  # imported for the rules they register
     attention,
     convolution,
     indexing,
@@ -12,17 +12,4 @@ from dimat_flwr.symmetry.rules import (
 )
 from dimat_flwr.symmetry.rules.registry import RULES, Context, Rule, UnsupportedError
 
-__all__ = [
-    "RULES",
-    "Context",
-    "Rule",
-    "UnsupportedError",
-    "attention",
-    "convolution",
-    "indexing",
-    "linear",
-    "normalization",
-    "pointwise",
-    "reductions",
-    "shaping",
-]
+__all__ = ["RULES", "Context", "Rule", "UnsupportedError"]

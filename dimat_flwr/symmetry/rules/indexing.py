@@ -27,7 +27,7 @@ def chunk(ctx: Context, x: Tensorlike, chunks: int, dim: int = 0) -> tuple[Tenso
     return split(ctx, x, -(-total // chunks), dim)
 
 
-@rule("split", "split_with_sizes", "tensor_split_sizes")
+@rule("split", "split_with_sizes")
 def split(ctx: Context, x: Tensorlike, split_size: Any, dim: int = 0) -> tuple[Tensorlike, ...]:
     """Cut into parts of given size or sizes."""
     total = x.shape[dim_of(dim, len(x.shape))]

@@ -89,7 +89,7 @@ def _generic_linear(x: Value, weight: Operand, ledger: Ledger) -> Value:
     return contract(x, w, (lead + "y", "zy", lead + "z"), ledger)
 
 
-@rule("matmul", "bmm", "mm", "mv", "dot", "matmul_")
+@rule("matmul", "bmm", "mm", "mv", "dot")
 def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     """Matrix product with broadcast batch dims; a parameter on the right (or left) is a weight."""
     if isinstance(y, Param) and len(y.shape) == 2:

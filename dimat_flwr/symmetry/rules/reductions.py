@@ -5,6 +5,8 @@ from typing import Any
 from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import as_value, reduce, tie_along
 from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.rules.indexing import chunk
+from dimat_flwr.symmetry.rules.pointwise import pointwise
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
 from dimat_flwr.symmetry.value import Value
 
@@ -44,8 +46,6 @@ def norm(ctx: Context, x: Any, p: Any = 2, dim: Any = None, keepdim: bool = Fals
 @rule("max", "min")
 def extreme(ctx: Context, x: Any, other: Any = None, keepdim: bool = False, *, dim: Any = None) -> Any:
     """Of all elements, of two tensors, or (values, indices) along a dim that does not move."""
-    from dimat_flwr.symmetry.rules.pointwise import pointwise
-
     along = other if isinstance(other, int) else dim
     if along is None:
         return _reduced(ctx, x, None) if other is None else pointwise(ctx, x, other)
@@ -65,7 +65,7 @@ def position(ctx: Context, x: Any, dim: Any = None, keepdim: bool = False) -> Va
     return _reduced(ctx, value, dim)
 
 
-@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "softmin", "glu_softmax")
+@rule("softmax", "log_softmax", "_softmax", "_log_softmax", "softmin")
 def softmax(ctx: Context, x: Any, dim: int = -1, *args: Any, **kwargs: Any) -> Value:
     """Normalized along a dim, whatever its order."""
     return scaled_along(as_value(x, ctx.ledger), frozenset({dim_of(dim, len(x.shape))}), "blocks", ctx.ledger)
@@ -97,8 +97,7 @@ def ordered(ctx: Context, x: Any, dim: int = -1, *args: Any, **kwargs: Any) -> V
     "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d", "lp_pool1d", "lp_pool2d",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
-    "boolean_dispatch", "interpolate", "upsample", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
-    "unfold_space", "blur_pool",
+    "interpolate", "upsample", "upsample_nearest2d", "upsample_bilinear2d", "upsample_bicubic2d",
 )  # fmt: skip
 def pool(ctx: Context, x: Any, *args: Any, **kwargs: Any) -> Value:
     """Neighbourhoods in space, alike for every channel (dims 0 and 1 stay, the rest is space)."""
@@ -114,7 +113,4 @@ def pool(ctx: Context, x: Any, *args: Any, **kwargs: Any) -> Value:
 @rule("glu")
 def glu(ctx: Context, x: Any, dim: int = -1) -> Value:
     """The first half gated by the second."""
-    from dimat_flwr.symmetry.rules.indexing import chunk
-    from dimat_flwr.symmetry.rules.pointwise import pointwise
-
     return pointwise(ctx, *chunk(ctx, x, 2, dim))

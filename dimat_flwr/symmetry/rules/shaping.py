@@ -66,10 +66,9 @@ def transposed(ctx: Context, x: Tensorlike) -> Tensorlike:
 def movedim(ctx: Context, x: Tensorlike, source: Any, destination: Any) -> Tensorlike:
     """Move dims elsewhere."""
     rank = len(x.shape)
-    order = np.moveaxis(np.arange(rank).reshape([-1] + [1] * (rank - 1)), 0, 0).reshape(-1)
     start = [dim_of(d, rank) for d in _ints([source] if isinstance(source, int) else source)]
     end = [dim_of(d, rank) for d in _ints([destination] if isinstance(destination, int) else destination)]
-    rest = iter([int(d) for d in order if d not in start])
+    rest = iter([d for d in range(rank) if d not in start])
     placed = dict(zip(end, start, strict=True))
     return moves.permute(x, [placed[d] if d in placed else next(rest) for d in range(rank)], ctx.ledger)
 
