@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import compress
+from dimat_flwr.symmetry.ledger import ElementRecord, Ledger
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +19,7 @@ class Sequence:
         operator: who used it first.
         classes: the class at each place.
         labels: places of one class with different labels are different things.
+        atoms: (places, atoms of the place): one atom per place, or those of a slice that moves as a whole.
     """
 
     tensor: str
@@ -28,6 +28,7 @@ class Sequence:
     operator: str
     classes: Ints
     labels: Ints
+    atoms: Ints
 
 
 def close(ledger: Ledger) -> list[Sequence]:
@@ -60,33 +61,52 @@ def _freeze_conflicts(ledger: Ledger) -> None:
 
 
 def _sequences(ledger: Ledger) -> list[Sequence]:
-    """Return all axes by order of their first atom; tensors used element by element are put as axes if they can be."""
+    """Return all axes by order of their first atom."""
     rows: list[tuple[int, Sequence]] = []
     for axis in ledger.axes.values():
         classes = ledger.atoms.find(axis.atoms)
-        rows.append(
-            (int(axis.atoms[0]), Sequence(axis.tensor, axis.dim, axis.conv_groups, axis.operator, classes, axis.labels))
-        )
+        places = axis.atoms[:, None]
+        row = Sequence(axis.tensor, axis.dim, axis.conv_groups, axis.operator, classes, axis.labels, places)
+        rows.append((int(axis.atoms[0]), row))
     for record in ledger.elements.values():
-        classes = compress(ledger.atoms.find(record.atoms))
-        moving = [d for d, size in enumerate(classes.shape) if size > 1]
-        first = int(record.atoms.flat[0])
-        if len(moving) == 1:
-            others = frozenset(range(classes.ndim)) - {moving[0]}
-            labels = np.broadcast_to(record.labels, record.atoms.shape)
-            labels = ledger.collapse_roles(labels, others).reshape(-1)
-            labels = np.broadcast_to(labels, (record.atoms.shape[moving[0]],))
-            rows.append((first, Sequence(record.tensor, moving[0], 1, record.operator, classes.reshape(-1), labels)))
-        elif moving:
-            flat = ledger.atoms.find(record.atoms).reshape(-1)
-            distinct, counts = np.unique(flat, return_counts=True)
-            repeated = distinct[(counts > 1) & (distinct != FIXED)]
-            if len(repeated):
-                ledger.warn(f"'{record.tensor}' moves along several axes at once; part of it is kept in place")
-                ledger.fix(repeated)
-            flat = ledger.atoms.find(flat)
-            rows.append((first, Sequence(record.tensor, None, 1, record.operator, flat, np.zeros_like(flat))))
+        sequence = _as_axis(record, ledger)
+        if sequence is not None:
+            rows.append((int(record.atoms.flat[0]), sequence))
     return [sequence for _, sequence in sorted(rows, key=lambda row: row[0])]
+
+
+def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence | None:
+    """Return a tensor used element by element as the axis it moves along; elements never read move with the others."""
+    classes = np.where(record.used, ledger.atoms.find(record.atoms), -1)
+    moving = [d for d in range(classes.ndim) if (classes.max(d) != _least(classes, d)).any()]
+    if not moving:
+        return None
+    if len(moving) > 1:
+        flat = ledger.atoms.find(record.atoms).reshape(-1)
+        distinct, counts = np.unique(flat, return_counts=True)
+        repeated = distinct[(counts > 1) & (distinct != FIXED)]
+        if len(repeated):
+            ledger.warn(f"'{record.tensor}' moves along several axes at once; part of it is kept in place")
+            ledger.fix(repeated)
+        atoms = record.atoms.reshape(-1)
+        return Sequence(
+            record.tensor, None, 1, record.operator, ledger.atoms.find(flat), np.zeros_like(flat), atoms[:, None]
+        )
+    (dim,) = moving
+    slices = np.moveaxis(record.atoms, dim, 0).reshape(record.atoms.shape[dim], -1)
+    row = np.moveaxis(classes, dim, 0).reshape(record.atoms.shape[dim], -1).max(1)
+    unread = row < 0
+    row[unread] = slices[unread, 0]  # an index along the axis that is never read moves with nothing else
+    others = frozenset(range(classes.ndim)) - {dim}
+    labels = ledger.collapse_roles(record.labels, others).reshape(-1)
+    return Sequence(record.tensor, dim, 1, record.operator, row, np.broadcast_to(labels, row.shape), slices)
+
+
+def _least(classes: Ints, dim: int) -> Ints:
+    """Return the smallest class along a dim among the elements that are read, or -1."""
+    huge = np.iinfo(np.int64).max
+    least = np.where(classes < 0, huge, classes).min(dim)
+    return np.where(least == huge, -1, least)
 
 
 def _tie_blocks(ledger: Ledger) -> None:

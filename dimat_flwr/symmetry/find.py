@@ -121,8 +121,8 @@ def _read_training_only(
 
 
 def _specification(reading: _Reading, network: _Network, training_only: tuple[str, ...]) -> PermutationSpec:
-    drafts = solve(reading.ledger)
-    taps = find_taps(reading.program, reading.values, drafts, reading.ledger)
+    drafts, colours = solve(reading.ledger)
+    taps = find_taps(reading.program, reading.values, drafts, reading.ledger, colours)
     groups = {}
     for draft, seen in zip(drafts, taps, strict=True):
         shape = draft.classes.shape

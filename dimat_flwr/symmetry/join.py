@@ -6,7 +6,7 @@ import numpy as np
 
 from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Const, Param, Value, constant_value
+from dimat_flwr.symmetry.value import Const, Param, Value, constant_value, line
 
 Operand = Value | Param | Const
 
@@ -56,9 +56,9 @@ def meet(left: Value, right: Value, ledger: Ledger, kind: str = "blocks") -> Val
     if a.varying == b.varying:
         if a.atoms.size == 1:
             return Value(shape, _meet_single(a, b, ledger), a.roles, spread)
-        return Value(shape, _tie(a.atoms, b.atoms, ledger), a.roles, spread)
+        return Value(shape, _tie(a, b, ledger), a.roles, spread)
     if not (a.varying < b.varying or b.varying < a.varying):
-        return Value(shape, _tie(a.atoms, b.atoms, ledger), a.roles, spread)
+        return Value(shape, _tie(a, b, ledger), a.roles, spread)
     outer, inner = (a, b) if a.varying < b.varying else (b, a)
     return Value(shape, _nest(outer, inner, kind, ledger), a.roles, spread)
 
@@ -81,13 +81,20 @@ def _meet_single(a: Value, b: Value, ledger: Ledger) -> Ints:
         return b.atoms if int(b.atoms.flat[0]) != UNIFORM else a.atoms
     if int(b.atoms.flat[0]) in (FIXED, UNIFORM):
         return a.atoms
-    return _tie(a.atoms, b.atoms, ledger)
+    return _tie(a, b, ledger)
 
 
-def _tie(a: Ints, b: Ints, ledger: Ledger) -> Ints:
-    ledger.atoms.union(a, b)
-    a, b = np.broadcast_arrays(a, b)
-    return ledger.atoms.find(np.where(a == UNIFORM, b, a))
+def _tie(a: Value, b: Value, ledger: Ledger) -> Ints:
+    """Tie place by place; return the atoms of the operand that tells more places apart."""
+    labels = ledger.combine(a.roles, b.roles)
+    for d in a.varying ^ b.varying:  # one place meets many: which of them is part of the role
+        size = max(a.atoms.shape[d], b.atoms.shape[d])
+        labels = labels * size + line(size, d, labels.ndim)
+    ledger.tie(a.atoms, b.atoms, labels)
+    left, right = np.broadcast_arrays(a.atoms, b.atoms)
+    if len(np.unique(right)) > len(np.unique(left)):
+        left, right = right, left
+    return np.where(left == UNIFORM, right, left)
 
 
 def _nest(outer: Value, inner: Value, kind: str, ledger: Ledger) -> Ints:
@@ -105,7 +112,7 @@ def _nest(outer: Value, inner: Value, kind: str, ledger: Ledger) -> Ints:
     free = missing - pinned
     if still and free and max(anchors) < min(free):
         blocks = ledger.atoms.new(tuple(s if d in anchors else 1 for d, s in enumerate(inner.atoms.shape)))
-        ledger.put_in_blocks(kind, inner.atoms, blocks)
+        ledger.put_in_blocks(kind, inner.atoms, blocks, ledger.combine(inner.roles, outer.roles))
         ledger.fix(blocks)
         return inner.atoms
     if not pinned and (not anchors or max(anchors) < min(free)):
@@ -114,21 +121,22 @@ def _nest(outer: Value, inner: Value, kind: str, ledger: Ledger) -> Ints:
             fresh = ledger.atoms.new(blocks.shape)
             ledger.fix(fresh[blocks == FIXED])
             blocks = np.where(blocks == FIXED, fresh, blocks)
-        ledger.put_in_blocks(kind, inner.atoms, blocks)
+        ledger.put_in_blocks(kind, inner.atoms, blocks, ledger.combine(inner.roles, outer.roles))
         return inner.atoms
     if still and free:
         return tie_along(inner, pinned, ledger).atoms
     if still:
         ledger.fix(inner.atoms)
-        return ledger.atoms.find(inner.atoms)
-    return _tie(inner.atoms, outer.atoms, ledger)
+        return np.full_like(inner.atoms, FIXED)
+    return _tie(inner, outer, ledger)
 
 
 def tie_along(value: Value, dims: Iterable[int], ledger: Ledger) -> Value:
     """Tie all places along ``dims``, so that nothing moves along them any more."""
     for d in dims:
-        if value.atoms.shape[d] > 1:
-            ledger.atoms.union(value.atoms, value.atoms.take([0], axis=d))
+        size = value.atoms.shape[d]
+        if size > 1:
+            ledger.tie(value.atoms, value.atoms.take([0], axis=d), line(size, d, value.atoms.ndim))
     return ledger.settle(value)
 
 
@@ -152,7 +160,7 @@ def blocks_over(value: Value, dims: frozenset[int], kind: str, ledger: Ledger) -
     if not outside:
         return np.full((1,) * len(value.shape), FIXED, np.int64)
     blocks = ledger.atoms.new(tuple(s if d in outside else 1 for d, s in enumerate(value.atoms.shape)))
-    ledger.put_in_blocks(kind, value.atoms, blocks)
+    ledger.put_in_blocks(kind, value.atoms, blocks, value.roles)
     return blocks
 
 

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Atoms, Ints
-from dimat_flwr.symmetry.value import Param, Shape, Value, compress
+from dimat_flwr.symmetry.value import Param, Shape, Value, compress, line
 
 
 @dataclass(eq=False)
@@ -29,11 +30,28 @@ class AxisRecord:
 
 @dataclass(eq=False)
 class ElementRecord:
-    """The atoms of every element of a tensor that is used as a value, such as a positional embedding."""
+    """The atoms of every element of a tensor that is used as a value, such as a positional embedding.
+
+    Attributes:
+        tensor: the tensor's name.
+        atoms: one per element.
+        labels: as in ``AxisRecord``.
+        used: which elements the network has read.
+    """
 
     tensor: str
     operator: str
     atoms: Ints
+    labels: Ints
+    used: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Meeting:
+    """Atoms that an operator tied to each other one by one; pairs with different labels met in different roles."""
+
+    left: Ints
+    right: Ints
     labels: Ints
 
 
@@ -43,11 +61,13 @@ class Membership:
 
     Attributes:
         kind: what the blocks are, such as ``heads``.
+        labels: in what role each member is in its block.
     """
 
     kind: str
     members: Ints
     blocks: Ints
+    labels: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +86,7 @@ class Ledger:
     atoms: Atoms = field(default_factory=Atoms)
     axes: dict[tuple[str, int, int], AxisRecord] = field(default_factory=dict)
     elements: dict[str, ElementRecord] = field(default_factory=dict)
+    meetings: list[Meeting] = field(default_factory=list)
     memberships: list[Membership] = field(default_factory=list)
     observations: list[Observation] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -93,14 +114,22 @@ class Ledger:
             return self.axis(tensor, 0)
         if tensor not in self.elements:
             atoms = self.atoms.new(shape)
-            self.elements[tensor] = ElementRecord(tensor, self.operator, atoms, np.zeros_like(atoms))
+            nothing = np.zeros(shape, np.bool_)
+            self.elements[tensor] = ElementRecord(tensor, self.operator, atoms, np.zeros_like(atoms), nothing)
         return self.elements[tensor]
 
     def tie_axis(self, record: AxisRecord, index: Ints, atoms: Ints, roles: Ints) -> None:
         """Write down that the places ``index`` of an axis meet these atoms in these roles (both of index's shape)."""
-        self.atoms.union(record.atoms[index], atoms)
+        self.tie(record.atoms[index], atoms, np.asarray(roles))
         if len(index) < len(record.atoms) or compress(np.asarray(roles)).size > 1:
             record.labels[index] = self.combine(record.labels[index], np.broadcast_to(roles, index.shape))
+
+    def tie(self, left: Ints, right: Ints, labels: Ints) -> None:
+        """Make atoms move together (broadcasting), and remember who met whom in which role."""
+        left, right, labels = np.broadcast_arrays(left, right, labels)
+        movable = (left > UNIFORM) & (right > UNIFORM)
+        self.meetings.append(Meeting(left[movable], right[movable], labels[movable]))
+        self.atoms.union(left, right)
 
     def fix(self, atoms: Ints) -> None:
         """Keep these atoms in place."""
@@ -111,11 +140,11 @@ class Ledger:
         self.used.add(tensor)
         self.frozen.add(tensor)
 
-    def put_in_blocks(self, kind: str, members: Ints, blocks: Ints) -> None:
-        """Write down that each member stays within its block (broadcasting)."""
-        members, blocks = np.broadcast_arrays(members, blocks)
+    def put_in_blocks(self, kind: str, members: Ints, blocks: Ints, roles: Ints) -> None:
+        """Write down that each member stays, in its role, within its block (broadcasting)."""
+        members, blocks, labels = np.broadcast_arrays(members, blocks, roles)
         movable = (members != UNIFORM) & (blocks != UNIFORM)
-        self.memberships.append(Membership(kind, members[movable], blocks[movable]))
+        self.memberships.append(Membership(kind, members[movable], blocks[movable], labels[movable]))
 
     def observe(self, value: Value) -> None:
         """Write down that the current operator mixes the value's atoms."""
@@ -162,8 +191,20 @@ class Ledger:
     # -- values ------------------------------------------------------------------------------------------------
 
     def settle(self, value: Value) -> Value:
-        """Return the value with atoms replaced by their classes and constant dims compressed."""
-        return Value(value.shape, compress(self.atoms.find(value.atoms)), value.roles, value.spread)
+        """Return the value with every dim along which nothing moves reduced to size 1.
+
+        The atoms stay what they are, so that it remains known which of a class's places is which; where different
+        ones give way to one, their place along the dim becomes part of the role.
+        """
+        classes = self.atoms.find(value.atoms)
+        atoms = np.where(classes == FIXED, FIXED, value.atoms)
+        roles = value.roles
+        for d, size in enumerate(atoms.shape):
+            if size > 1 and (classes == classes.take([0], axis=d)).all():
+                if (atoms != atoms.take([0], axis=d)).any():
+                    roles = self.combine(roles, line(size, d, atoms.ndim))
+                classes, atoms = classes.take([0], axis=d), atoms.take([0], axis=d)
+        return Value(value.shape, atoms, roles, value.spread)
 
     def neutral(self, shape: Shape) -> Value:
         """Return a value that never moves and may vary along every dim."""
@@ -179,6 +220,8 @@ class Ledger:
             self.used.add(param.name)
             return self.neutral(shape)
         record = self.element_record(param.name)
+        if isinstance(record, ElementRecord):
+            record.used.reshape(-1)[param.element_ids()] = True
         atoms = record.atoms.reshape(-1)[param.element_ids()]
         roles = record.labels.reshape(-1)[param.element_ids()]
         return Value(shape, atoms, compress(roles) if roles.ndim else roles, spread)

@@ -7,7 +7,7 @@ import numpy as np
 
 from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Param, Shape, Value
+from dimat_flwr.symmetry.value import Param, Shape, Value, line
 
 Tensorlike = Value | Param
 
@@ -38,9 +38,20 @@ def take(x: Tensorlike, dim: int, index: Ints, ledger: Ledger) -> Tensorlike:
     spread = (*x.spread[:dim], x.spread[dim] and len(index) > 1, *x.spread[dim + 1 :])
     roles = x.roles.take(index, axis=dim) if x.roles.shape[dim] > 1 else x.roles
     if x.atoms.shape[dim] > 1:
+        if len(np.unique(index)) < len(index):  # copies of one place are told apart
+            roles = ledger.combine(roles, _along(_copies(index), dim, len(shape)))
         return Value(shape, x.atoms.take(index, axis=dim), roles, spread)
     whole = np.array_equal(index, np.arange(x.shape[dim]))  # another part of a dim is another thing
     return Value(shape, x.atoms, roles if whole else ledger.refresh(roles), spread)
+
+
+def _copies(index: Ints) -> Ints:
+    """Return, for each entry, how often it has occurred before."""
+    order = np.argsort(index, kind="stable")
+    _, start, count = np.unique(index[order], return_index=True, return_counts=True)
+    copies = np.empty_like(index)
+    copies[order] = np.arange(len(index)) - np.repeat(start, count)
+    return copies
 
 
 def pad(x: Value, dim: int, before: int, after: int, ledger: Ledger) -> Value:
@@ -66,7 +77,12 @@ def cat(xs: Sequence[Value], dim: int, ledger: Ledger) -> Value:
         common = list(np.broadcast_shapes(*((*p.shape[:dim], 1, *p.shape[dim + 1 :]) for p in parts)))
         full = [[*common[:dim], x.shape[dim], *common[dim + 1 :]] for x in xs]
         arrays.append(np.concatenate([np.broadcast_to(p, f) for p, f in zip(parts, full, strict=True)], axis=dim))
-    return ledger.settle(Value(shape, arrays[0], ledger.refresh(arrays[1]), spread))
+    atoms, roles = arrays
+    movable = [np.unique(x.atoms[x.atoms > UNIFORM]) for x in xs]
+    if sum(map(len, movable)) > len(np.unique(np.concatenate(movable))):  # the same places in several parts
+        part = np.repeat(np.arange(len(xs), dtype=np.int64), [x.shape[dim] for x in xs])
+        roles = ledger.combine(roles, _along(part, dim, len(shape)))
+    return ledger.settle(Value(shape, atoms, ledger.refresh(roles), spread))
 
 
 def _is_uniform(x: Value, dim: int) -> bool:
@@ -94,8 +110,8 @@ def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:
         regrouped = [x.shape[d] for d in old if x.shape[d] > 1] != [s for s in sizes if s > 1]
         touched = touched or (regrouped and bool(still))
         for d in still if regrouped and moving else ():  # places that differ along a still dim differ in role
-            line = np.arange(x.shape[d], dtype=np.int64).reshape([-1 if i == d else 1 for i in range(len(x.shape))])
-            coordinates = line if coordinates is None else coordinates * x.shape[d] + line
+            place = line(x.shape[d], d, len(x.shape))
+            coordinates = place if coordinates is None else coordinates * x.shape[d] + place
         varied = any(x.roles.shape[d] > 1 for d in old) or (regrouped and bool(moving) and bool(still))
         atoms_old += [x.shape[d] if moving else 1 for d in old]
         atoms_new += sizes if moving else [1] * len(new)
@@ -110,6 +126,10 @@ def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:
     roles = np.broadcast_to(roles, roles_old).reshape(roles_new)
     atoms = np.broadcast_to(x.atoms, atoms_old).reshape(atoms_new)
     return ledger.settle(Value(shape, atoms, ledger.refresh(roles) if touched else roles, tuple(spread)))
+
+
+def _along(values: Ints, dim: int, rank: int) -> Ints:
+    return values.reshape([-1 if d == dim else 1 for d in range(rank)])
 
 
 def _segments(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:

@@ -1,18 +1,21 @@
 """Telling classes of atoms apart: two may be exchanged only if they occur in the same places in the same roles."""
 
 import numpy as np
+import numpy.typing as npt
 
 from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.closure import Sequence
+from dimat_flwr.symmetry.colours import Colours, Hashes
 from dimat_flwr.symmetry.ledger import Ledger, Membership
 
 
-def slots_of(classes: Ints, labels: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Return (distinct classes, start, count, places): a class's places are places[start : start + count].
 
-    They are ordered by label, then by place, so that slot s of one class corresponds to slot s of another.
+    They are ordered by label, then by colour, then by place, so that slot s of one class corresponds to slot s of any
+    other that it may be exchanged with.
     """
-    order = np.lexsort((np.arange(len(classes)), labels, classes)).astype(np.int64)
+    order = np.lexsort((np.arange(len(classes)), colours, labels, classes)).astype(np.int64)
     distinct, start, count = np.unique(classes[order], return_index=True, return_counts=True)
     return distinct, start.astype(np.int64), count.astype(np.int64), order
 
@@ -27,18 +30,26 @@ class Signatures:
     def __getitem__(self, classes: Ints) -> Ints:
         return self._of[classes]
 
-    def refine(self, classes: Ints, labels: Ints) -> None:
-        """Tell classes apart by how often, and with which labels, they occur in one row."""
+    def single_out(self, classes: Ints) -> None:
+        """Give classes signatures that nothing else has."""
+        distinct = np.unique(classes)
+        self._of[distinct] = self._next + np.arange(len(distinct))
+        self._next += len(distinct)
+
+    def refine(self, classes: Ints, labels: Ints, colours: Ints) -> None:
+        """Tell classes apart by how often, and with which labels and colours, they occur in one row."""
         labels = np.broadcast_to(labels, classes.shape)
         movable = (classes != FIXED) & (classes != UNIFORM)
-        classes, labels = classes[movable], labels[movable]
+        classes, labels, colours = classes[movable], labels[movable], colours[movable]
         if not len(classes):
             return
-        distinct, start, count, order = slots_of(classes, labels)
+        distinct, start, count, order = slots_of(classes, labels, colours)
         for slot in range(int(count.max())):
             here = count > slot
-            label = labels[order[start[here] + slot]]
-            self._tell(distinct[here], label)
+            place = order[start[here] + slot]
+            self._tell(distinct[here], labels[place])
+            if colours.any():
+                self._tell(distinct[here], colours[place])
 
     def _tell(self, classes: Ints, labels: Ints) -> None:
         pairs = np.stack([self._of[classes], labels])
@@ -47,25 +58,63 @@ class Signatures:
         self._next += distinct.shape[1]
 
 
-def signatures(ledger: Ledger, sequences: list[Sequence]) -> Signatures:
+def signatures(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> Signatures:
     """Return the signatures of all classes."""
     result = Signatures(ledger.atoms.count)
+    alone = _ambiguous(ledger, sequences, colours)
+    result.single_out(np.flatnonzero(alone))
     for sequence in sequences:
-        result.refine(sequence.classes, sequence.labels)
+        result.refine(sequence.classes, sequence.labels, colours.along(sequence.atoms))
     for observation in ledger.observations:
-        result.refine(ledger.atoms.find(observation.atoms), observation.labels)
+        result.refine(ledger.atoms.find(observation.atoms), observation.labels, colours.of[observation.atoms])
     for membership in ledger.memberships:
-        _refine_by_blocks(result, membership, ledger)
+        _refine_by_blocks(result, membership, ledger, colours, alone)
     return result
 
 
-def _refine_by_blocks(result: Signatures, membership: Membership, ledger: Ledger) -> None:
+def _ambiguous(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> npt.NDArray[np.bool_]:
+    """Return which classes have places that cannot be told apart, though they are not the same."""
+    found = np.zeros(ledger.atoms.count, np.bool_)
+    for s in sequences:
+        by_colour = _keys(s.classes, s.labels, colours.along(s.atoms))
+        by_company = _keys(by_colour, colours.company_along(s.atoms))
+        _, first = np.unique(by_company, return_index=True)
+        _, back, counts = np.unique(by_colour[first], return_index=True, return_counts=True)
+        found[s.classes[first[back[counts > 1]]]] = True
+    for membership in ledger.memberships:  # blocks that met nothing are told apart by their members alone
+        blocks = np.unique(membership.blocks)
+        blocks = blocks[colours.company[blocks] != 0]
+        keys = _keys(ledger.atoms.find(blocks), colours.of[blocks])
+        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        found[ledger.atoms.find(blocks[first[counts > 1]])] = True
+    found[[FIXED, UNIFORM]] = False
+    return found
+
+
+def _keys(*columns: npt.NDArray[np.int64] | Hashes) -> Ints:
+    """Return one integer per row, equal where the rows are."""
+    key = np.zeros(len(columns[0]), np.int64)
+    for column in columns:
+        distinct, inverse = np.unique(column, return_inverse=True)
+        _, key = np.unique(key * len(distinct) + inverse.reshape(-1), return_inverse=True)
+        key = key.reshape(-1).astype(np.int64)
+    return key
+
+
+def _refine_by_blocks(
+    result: Signatures, membership: Membership, ledger: Ledger, colours: Colours, alone: npt.NDArray[np.bool_]
+) -> None:
     """Members are told apart by which of their class's blocks they are in; blocks by how many they are."""
-    atoms = np.unique(membership.blocks)
-    classes = ledger.atoms.find(atoms)
-    _, start, count, order = slots_of(classes, np.zeros_like(classes))
-    slot = np.empty_like(atoms)
-    slot[order] = np.arange(len(atoms)) - np.repeat(start, count)
-    result.refine(classes, np.zeros_like(classes))
-    pairs = np.unique(np.stack([ledger.atoms.find(membership.members), membership.blocks]), axis=1)
-    result.refine(pairs[0], slot[np.searchsorted(atoms, pairs[1])])
+    blocks = np.unique(membership.blocks)
+    classes = ledger.atoms.find(blocks)
+    result.refine(classes, np.zeros_like(classes), colours.of[blocks])
+    still = (classes == FIXED) | alone[classes]  # such blocks are told apart one by one
+    _, start, count, order = slots_of(
+        _keys(classes, colours.of[blocks]), np.zeros_like(classes), np.zeros_like(classes)
+    )
+    rank = np.empty_like(blocks)
+    rank[order] = np.arange(len(blocks)) - np.repeat(start, count)
+    which = _keys(still.astype(np.int64), np.where(still, blocks, colours.of[blocks]), rank)
+    rows = np.unique(np.stack([membership.members, membership.blocks, membership.labels]), axis=1)
+    inside = _keys(which[np.searchsorted(blocks, rows[1])], rows[2])
+    result.refine(ledger.atoms.find(rows[0]), inside, colours.of[rows[0]])

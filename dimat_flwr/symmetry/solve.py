@@ -8,6 +8,7 @@ import torch
 
 from dimat_flwr.symmetry.atoms import FIXED, Ints
 from dimat_flwr.symmetry.closure import Sequence, close
+from dimat_flwr.symmetry.colours import Colours, colour
 from dimat_flwr.symmetry.group import AxisRef
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.signature import Signatures, signatures, slots_of
@@ -34,16 +35,17 @@ class Draft:
     name: str = ""
 
 
-def solve(ledger: Ledger) -> list[Draft]:
-    """Return the groups in order of first appearance, parents before their children, with names and axes."""
+def solve(ledger: Ledger) -> tuple[list[Draft], Colours]:
+    """Return the groups in order of first appearance, parents before children, and the colours of their places."""
     sequences = close(ledger)
-    signs = signatures(ledger, sequences)
+    colours = colour(ledger, sequences)
+    signs = signatures(ledger, sequences, colours)
     placed = [s.classes for s in sequences]
     in_tensors = np.unique(np.concatenate(placed)) if placed else np.zeros(0, np.int64)
     drafts = _drafts(ledger, signs, in_tensors[in_tensors > 1])
-    _place(drafts, sequences, ledger.atoms.count)
+    _place(drafts, sequences, colours, ledger.atoms.count)
     _name(drafts)
-    return drafts
+    return drafts, colours
 
 
 def _drafts(ledger: Ledger, signs: Signatures, in_tensors: Ints) -> list[Draft]:
@@ -99,13 +101,13 @@ def _split(classes: Ints, signs: Signatures) -> list[Ints]:
     return [classes[of == sign] for sign in np.unique(of)]
 
 
-def _place(drafts: list[Draft], sequences: list[Sequence], count: int) -> None:
+def _place(drafts: list[Draft], sequences: list[Sequence], colours: Colours, count: int) -> None:
     """Write into each draft where its units lie."""
     draft_of = np.full(count, -1, np.int64)
     for i, draft in enumerate(drafts):
         draft_of[draft.classes.reshape(-1)] = i
     for sequence in sequences:
-        distinct, start, counts, order = slots_of(sequence.classes, sequence.labels)
+        distinct, start, counts, order = slots_of(sequence.classes, sequence.labels, colours.along(sequence.atoms))
         at = np.zeros(count, np.int64)
         at[distinct] = np.arange(len(distinct))
         for i in np.unique(draft_of[distinct]):

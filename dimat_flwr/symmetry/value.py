@@ -113,6 +113,11 @@ def compress(array: Ints) -> Ints:
     return array
 
 
+def line(size: int, dim: int, rank: int) -> Ints:
+    """Return 0, 1, ... along one dim of ``rank``."""
+    return np.arange(size, dtype=np.int64).reshape([-1 if d == dim else 1 for d in range(rank)])
+
+
 def is_symbolic(argument: Any) -> bool:
     """Whether an argument is, or holds, something only known symbolically."""
     if isinstance(argument, Value | Param):

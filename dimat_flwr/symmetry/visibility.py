@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from dimat_flwr.symmetry.colours import Colours
 from dimat_flwr.symmetry.ledger import Ledger
 from dimat_flwr.symmetry.modules import statement_of
 from dimat_flwr.symmetry.program import Program, operator_name
@@ -21,7 +22,9 @@ _MIXING = ("linear", "conv", "convolution", "matmul", "bmm", "mm", "addmm", "ein
 _PASSING = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
 
 
-def find_taps(program: Program, values: Mapping[str, Any], drafts: list[Draft], ledger: Ledger) -> list[list[Tap]]:
+def find_taps(
+    program: Program, values: Mapping[str, Any], drafts: list[Draft], ledger: Ledger, colours: Colours
+) -> list[list[Tap]]:
     """Return the taps of each draft, in the order of the forward pass.
 
     A tap stands where units are computed: after a layer that mixes its inputs, or after two streams are joined
@@ -29,7 +32,7 @@ def find_taps(program: Program, values: Mapping[str, Any], drafts: list[Draft], 
     that is only added to a stream has no tap of its own: the sum has. So a convolution, its BatchNorm and its
     activation give one tap, after the activation, which is what the next layer reads.
     """
-    finder = _Finder(program, values, drafts, ledger)
+    finder = _Finder(program, values, drafts, ledger, colours)
     found: list[list[Tap]] = [[] for _ in drafts]
     seen: set[tuple[str, int]] = set()
     for node in program.graph.nodes:
@@ -52,9 +55,12 @@ def find_taps(program: Program, values: Mapping[str, Any], drafts: list[Draft], 
 
 
 class _Finder:
-    def __init__(self, program: Program, values: Mapping[str, Any], drafts: list[Draft], ledger: Ledger):
+    def __init__(
+        self, program: Program, values: Mapping[str, Any], drafts: list[Draft], ledger: Ledger, colours: Colours
+    ):
         self._program = program
         self._ledger = ledger
+        self._colours = colours
         self._drafts = drafts
         self._draft_of = np.full(ledger.atoms.count, -1, np.int64)
         for i, draft in enumerate(drafts):
@@ -111,7 +117,7 @@ class _Finder:
         if not value.varying or 0 in value.varying:
             return {}
         dims = tuple(sorted(value.varying))
-        classes = value.atoms.reshape(-1)
+        classes = self._ledger.atoms.find(value.atoms).reshape(-1)
         present = np.unique(self._draft_of[classes])
         present = present[present >= 0]
         if not len(present):
@@ -119,7 +125,7 @@ class _Finder:
         others = frozenset(range(len(value.shape))) - value.varying
         labels = self._ledger.collapse_roles(value.roles, others)
         labels = np.broadcast_to(labels, value.atoms.shape).reshape(-1)
-        distinct, start, counts, order = slots_of(classes, labels)
+        distinct, start, counts, order = slots_of(classes, labels, self._colours.of[value.atoms.reshape(-1)])
         taps = {}
         for i in present.tolist():
             units = self._drafts[i].classes

@@ -85,6 +85,6 @@ def _grouped(value: Value, name: str, groups: int, shape: Shape, ledger: Ledger,
     read_axis(value, 1, read, np.arange(len(read.atoms), dtype=np.int64), ledger)
     blocks = ledger.atoms.new((groups, 1))
     for record in (read, write):
-        ledger.put_in_blocks("groups", record.atoms.reshape(groups, -1), blocks)
+        ledger.put_in_blocks("groups", record.atoms.reshape(groups, -1), blocks, np.zeros((1, 1), np.int64))
     ledger.observe(Value((groups,), blocks.reshape(-1), roles_along(value, 1, ledger)[:1], (True,)))
     return _result(write.atoms, shape, ledger)

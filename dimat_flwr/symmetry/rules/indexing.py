@@ -10,7 +10,7 @@ from dimat_flwr.symmetry import moves
 from dimat_flwr.symmetry.join import as_value
 from dimat_flwr.symmetry.moves import Tensorlike
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
-from dimat_flwr.symmetry.value import Const, Param, Value
+from dimat_flwr.symmetry.value import Const, Param, Value, line
 
 
 def _cut(ctx: Context, x: Tensorlike, dim: int, sizes: Sequence[int]) -> tuple[Tensorlike, ...]:
@@ -147,14 +147,15 @@ def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
     roles = np.broadcast_to(x.roles, [x.shape[d] if d in picked else s for d, s in enumerate(x.roles.shape)])
     if any(x.atoms.shape[d] == 1 and x.shape[d] > 1 for d in picked):  # different places, different roles
         for d in picked:
-            line = np.arange(x.shape[d], dtype=np.int64).reshape([-1 if e == d else 1 for e in range(roles.ndim)])
-            roles = ctx.ledger.combine(roles, line)
+            roles = ctx.ledger.combine(roles, line(x.shape[d], d, roles.ndim))
         roles = np.broadcast_to(roles, [x.shape[d] if d in picked else s for d, s in enumerate(roles.shape)])
     full = [x.shape[d] if d in picked else s for d, s in enumerate(x.atoms.shape)]
     kept = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, full, strict=True))
     role_key = tuple(
         slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, roles.shape, strict=True)
     )
-    atoms = np.broadcast_to(x.atoms, full)[kept]
-    value = Value(ctx.shape, atoms, roles[role_key], tuple(size > 1 for size in ctx.shape))
-    return ctx.ledger.settle(value)
+    atoms, roles = np.broadcast_to(x.atoms, full)[kept], roles[role_key]
+    if len(np.unique(atoms)) < atoms.size:  # copies of one place are told apart
+        places = np.arange(atoms.size, dtype=np.int64).reshape(atoms.shape)
+        roles = ctx.ledger.combine(roles, places)
+    return ctx.ledger.settle(Value(ctx.shape, atoms, roles, tuple(size > 1 for size in ctx.shape)))
