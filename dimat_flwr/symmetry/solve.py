@@ -44,6 +44,8 @@ def solve(ledger: Ledger) -> tuple[list[Draft], Colours]:
     in_tensors = np.unique(np.concatenate(placed)) if placed else np.zeros(0, np.int64)
     drafts = _drafts(ledger, signs, in_tensors[in_tensors > 1])
     _place(drafts, sequences, colours, ledger.atoms.count)
+    # Units on one axis alone are read by nothing, such as a bias that the network replaces by zero.
+    drafts = [d for d in drafts if d.kind or d.parent or len(d.axes) > 1 or len(d.axes[0].positions) > 1]
     _name(drafts)
     return drafts, colours
 

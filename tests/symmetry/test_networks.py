@@ -103,3 +103,17 @@ def test_vision_transformer_covers_heads_and_their_units():
     spec = checked_spec(model, torch.randn(2, 3, 16, 16))
     assert [g.shape for g in spec.groups.values()] == [(24,), (4,), (4, 6), (4, 6), (32,), (4,), (4, 6), (4, 6), (32,)]
     assert spec.permutable_share > 0.99
+
+
+def test_swin_v2_needs_export_and_shows_heads():
+    """Cosine attention, log-spaced position bias from a network of its own, shifted windows, patch merging."""
+    from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformer, SwinTransformerBlockV2
+
+    kinds = {"block": SwinTransformerBlockV2, "downsample_layer": PatchMergingV2}
+    model = SwinTransformer([4, 4], 12, [2, 1], [3, 3], [2, 2], num_classes=5, **kinds)
+    spec = checked_spec(model, torch.randn(2, 3, 16, 16))
+    assert sum(g.name.endswith("heads") for g in spec.groups.values()) == 3
+    assert [
+        a.positions.shape[0] for a in spec.groups["features.0.0"].axes if a.tensor == "features.2.reduction.weight"
+    ] == [4]
+    assert spec.warnings == ()

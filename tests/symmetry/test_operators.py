@@ -288,3 +288,40 @@ def test_a_subclass_with_its_own_forward_is_another_layer():
 
     spec = checked_spec(ConvNet(Halves(8, 6, 1), after=6), torch.randn(IMAGE))
     assert sorted(g.units for g in spec.groups.values()) == [3, 3, 8]
+
+
+def test_places_that_met_in_a_circle_are_not_exchanged_out_of_step():
+    """x * shuffled x ties channels 1, 2, 4 and 3, 5, 6 in two circles: they map to each other in one order only."""
+    circle = Function(lambda x: x * x.view(x.shape[0], 2, 4, *x.shape[2:]).transpose(1, 2).reshape(x.shape))
+    spec = checked_spec(ConvNet(circle), torch.randn(IMAGE))
+    assert sizes(spec) == {"stem": (2,)}  # the two channels that meet themselves
+
+
+def test_channels_that_give_to_the_same_sums_in_different_roles_stay():
+    """Regrouped in threes, each channel gives other pixels of its own to each sum."""
+    regrouped = Function(lambda x: x.reshape(x.shape[0], -1, 3).mean(1))
+    model = nn.Sequential(nn.Conv2d(3, 6, 1), regrouped, nn.Linear(3, 2))
+    checked_spec(model, torch.randn(2, 3, 2, 4))
+
+
+def test_copies_of_a_channel_are_told_apart():
+    twice = ConvNet(Function(lambda x: torch.cat([x, x], 1)), nn.BatchNorm2d(16), nn.ReLU(), after=16)
+    assert sizes(checked_spec(twice, torch.randn(IMAGE))) == {"stem": (8,)}
+    repeated = ConvNet(Function(lambda x: x.repeat_interleave(2, 1)), nn.BatchNorm2d(16), nn.ReLU(), after=16)
+    assert sizes(checked_spec(repeated, torch.randn(IMAGE))) == {"stem": (8,)}
+
+
+def test_a_position_table_of_which_the_example_reads_a_part_moves_as_a_whole():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inp, self.out = nn.Linear(5, 8), nn.Linear(8, 2)
+            self.table = nn.Parameter(torch.randn(10, 8))
+
+        def forward(self, x):
+            return self.out((self.inp(x) + self.table[: x.shape[1]]).tanh().mean(1))
+
+    model = Positions()
+    spec = checked_spec(model, torch.randn(2, 6, 5))
+    p = spec.random(torch.Generator().manual_seed(0))
+    assert torch.equal(spec.apply(model.state_dict(), p)["table"], model.table[:, p["inp"]])

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from dimat_flwr.symmetry import moves
+from dimat_flwr.symmetry.atoms import Ints
 from dimat_flwr.symmetry.join import as_value
 from dimat_flwr.symmetry.moves import Tensorlike
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
@@ -114,7 +115,8 @@ def getitem(ctx: Context, x: Any, item: Any) -> Any:
         items.append(Ellipsis)
     where = next(n for n, i in enumerate(items) if i is Ellipsis)
     items[where : where + 1] = [slice(None)] * (len(x.shape) - consumed)
-    if any(isinstance(i, Const) for i in items):
+    tensors = sum(isinstance(i, Const) for i in items)
+    if tensors > 1 or (tensors == 1 and isinstance(x, Param)):
         return _advanced(ctx, x, items)
     dim = 0
     for i in items:
@@ -122,11 +124,16 @@ def getitem(ctx: Context, x: Any, item: Any) -> Any:
             continue
         if isinstance(i, slice):
             x = slice_(ctx, x, dim, i.start, i.stop, 1 if i.step is None else i.step)
+        elif isinstance(i, Const):
+            index = _index(i).reshape(-1)
+            x = moves.take(x, dim, index % x.shape[dim], ctx.ledger)
         elif isinstance(i, int) and not isinstance(i, bool):
             x = moves.take(x, dim, np.array([i % x.shape[dim]], np.int64), ctx.ledger)
         else:
             raise UnsupportedError(f"index of type {type(i).__name__}")
         dim += 1
+    if tensors and any(isinstance(i, int) for i in items):
+        raise UnsupportedError("an integer beside an index tensor")
     return moves.reshape(x, ctx.shape, ctx.ledger)
 
 
@@ -143,19 +150,17 @@ def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
     key = tuple(_index(i) if isinstance(i, Const) else i for i in items)
     if isinstance(x, Param):
         return Param(x.name, x.full_shape, x.element_ids()[key])
-    picked = [d for d, i in enumerate(items) if not isinstance(i, slice)]
-    roles = np.broadcast_to(x.roles, [x.shape[d] if d in picked else s for d, s in enumerate(x.roles.shape)])
-    if any(x.atoms.shape[d] == 1 and x.shape[d] > 1 for d in picked):  # different places, different roles
-        for d in picked:
-            roles = ctx.ledger.combine(roles, line(x.shape[d], d, roles.ndim))
-        roles = np.broadcast_to(roles, [x.shape[d] if d in picked else s for d, s in enumerate(roles.shape)])
-    full = [x.shape[d] if d in picked else s for d, s in enumerate(x.atoms.shape)]
-    kept = tuple(slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, full, strict=True))
-    role_key = tuple(
-        slice(None) if isinstance(i, slice) and s == 1 else i for i, s in zip(key, roles.shape, strict=True)
-    )
-    atoms, roles = np.broadcast_to(x.atoms, full)[kept], roles[role_key]
-    if len(np.unique(atoms)) < atoms.size:  # copies of one place are told apart
-        places = np.arange(atoms.size, dtype=np.int64).reshape(atoms.shape)
-        roles = ctx.ledger.combine(roles, places)
-    return ctx.ledger.settle(Value(ctx.shape, atoms, roles, tuple(size > 1 for size in ctx.shape)))
+    picked = frozenset(d for d, i in enumerate(items) if not isinstance(i, slice))
+    if not isinstance(x, Value) or x.varying & picked:
+        raise UnsupportedError("several index tensors into dims that move")
+    roles = x.roles
+    for d in picked:  # different places, different roles
+        roles = ctx.ledger.combine(roles, line(x.shape[d], d, roles.ndim))
+
+    def pick(array: Ints) -> Ints:
+        full = [x.shape[d] if d in picked else size for d, size in enumerate(array.shape)]
+        kept = [slice(None) if isinstance(i, slice) and n == 1 else i for i, n in zip(key, full, strict=True)]
+        return np.broadcast_to(array, full)[tuple(kept)]
+
+    value = Value(ctx.shape, pick(x.atoms), pick(roles), tuple(size > 1 for size in ctx.shape))
+    return ctx.ledger.settle(value)

@@ -1,0 +1,24 @@
+"""No random network may be given a wrong permutation, however strange."""
+
+import pytest
+import torch
+
+from dimat_flwr.symmetry import find_permutation_spec, verify
+from tests.symmetry.random_networks import RandomNetwork
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_network(seed):
+    torch.manual_seed(seed)
+    model, x = RandomNetwork(seed, steps=3 + seed % 14).double(), torch.randn(2, 3, 4, 4).double()
+    assert verify(model, find_permutation_spec(model, x), x) <= 1e-8
+
+
+def test_most_random_networks_can_be_permuted():
+    """Otherwise the test above would prove nothing."""
+    shares = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        model = RandomNetwork(seed, steps=3 + seed % 14)
+        shares.append(find_permutation_spec(model, torch.randn(2, 3, 4, 4)).permutable_share)
+    assert sum(share > 0.2 for share in shares) >= 10
