@@ -94,38 +94,36 @@ def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:
     if isinstance(x, Param):
         return Param(x.name, x.full_shape, x.element_ids().reshape(shape))
     x = ledger.settle(x)
+    roles, spread = x.roles, []
     segments = _segments(x.shape, shape)
-    atoms_old: list[int] = []
-    atoms_new: list[int] = []
-    roles_old: list[int] = []
-    roles_new: list[int] = []
-    spread: list[bool] = []
-    coordinates: Ints | None = None
-    base = np.zeros((1,) * len(x.shape), np.int64)
-    touched = False
     for old, new in segments:
-        sizes = [shape[d] for d in new]
-        moving = [d for d in old if x.atoms.shape[d] > 1]
-        still = [d for d in old if x.atoms.shape[d] == 1 and x.shape[d] > 1]
-        regrouped = [x.shape[d] for d in old if x.shape[d] > 1] != [s for s in sizes if s > 1]
-        touched = touched or (regrouped and bool(still))
-        for d in still if regrouped and moving else ():  # places that differ along a still dim differ in role
-            place = line(x.shape[d], d, len(x.shape))
-            coordinates = place if coordinates is None else coordinates * x.shape[d] + place
-        varied = any(x.roles.shape[d] > 1 for d in old) or (regrouped and bool(moving) and bool(still))
-        atoms_old += [x.shape[d] if moving else 1 for d in old]
-        atoms_new += sizes if moving else [1] * len(new)
-        roles_old += [x.shape[d] if varied else 1 for d in old]
-        roles_new += sizes if varied else [1] * len(new)
-        if regrouped:
-            spread += [s > 1 and any(x.spread[d] for d in old) for s in sizes]
-        else:
-            kept = iter([x.spread[d] for d in old if x.shape[d] > 1])
-            spread += [next(kept) if s > 1 else False for s in sizes]
-    roles = x.roles if coordinates is None else ledger.combine(x.roles, base + coordinates)
-    roles = np.broadcast_to(roles, roles_old).reshape(roles_new)
-    atoms = np.broadcast_to(x.atoms, atoms_old).reshape(atoms_new)
-    return ledger.settle(Value(shape, atoms, ledger.refresh(roles) if touched else roles, tuple(spread)))
+        before, after = [d for d in old if x.shape[d] > 1], [d for d in new if shape[d] > 1]
+        if [x.shape[d] for d in before] == [shape[d] for d in after]:
+            kept = dict(zip(after, before, strict=True))
+            spread += [d in kept and x.spread[kept[d]] for d in new]
+            continue
+        spread += [shape[d] > 1 and any(x.spread[e] for e in old) for d in new]
+        still = [d for d in before if x.atoms.shape[d] == 1]
+        if len(still) < len(
+            before
+        ):  # places that differ along a still dim will lie beside each other: they differ in role
+            for d in still:
+                roles = ledger.combine(roles, line(x.shape[d], d, len(x.shape)))
+        elif still:
+            roles = ledger.refresh(roles)
+    atoms, roles = (_regrouped(array, x.shape, shape, segments) for array in (x.atoms, roles))
+    return ledger.settle(Value(shape, atoms, roles, tuple(spread)))
+
+
+def _regrouped(array: Ints, old_shape: Shape, new_shape: Shape, segments: list[tuple[list[int], list[int]]]) -> Ints:
+    """Reshape an array that has size 1 along dims where nothing changes, keeping size 1 where that is possible."""
+    full: list[int] = []
+    regrouped: list[int] = []
+    for old, new in segments:
+        changes = any(array.shape[d] > 1 for d in old)
+        full += [old_shape[d] if changes else 1 for d in old]
+        regrouped += [new_shape[d] if changes else 1 for d in new]
+    return np.broadcast_to(array, full).reshape(regrouped)
 
 
 def _along(values: Ints, dim: int, rank: int) -> Ints:
