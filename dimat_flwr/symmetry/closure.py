@@ -69,18 +69,18 @@ def _sequences(ledger: Ledger) -> list[Sequence]:
         row = Sequence(axis.tensor, axis.dim, axis.conv_groups, axis.operator, classes, axis.labels, places)
         rows.append((int(axis.atoms[0]), row))
     for record in ledger.elements.values():
-        sequence = _as_axis(record, ledger)
-        if sequence is not None:
-            rows.append((int(record.atoms.flat[0]), sequence))
+        rows.append((int(record.atoms.flat[0]), _as_axis(record, ledger)))
     return [sequence for _, sequence in sorted(rows, key=lambda row: row[0])]
 
 
-def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence | None:
+def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence:
     """Return a tensor used element by element as the axis it moves along; elements never read move with the others."""
     classes = np.where(record.used, ledger.atoms.find(record.atoms), -1)
     moving = [d for d in range(classes.ndim) if (classes.max(d) != _least(classes, d)).any()]
-    if not moving:
-        return None
+    if not moving:  # all of it is part of one unit, or stays
+        flat = np.full(record.atoms.size, classes.max())
+        places = np.arange(len(flat), dtype=np.int64)
+        return Sequence(record.tensor, None, 1, record.operator, flat, places, record.atoms.reshape(-1, 1))
     if len(moving) > 1:
         flat = ledger.atoms.find(record.atoms).reshape(-1)
         distinct, counts = np.unique(flat, return_counts=True)

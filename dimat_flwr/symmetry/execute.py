@@ -15,7 +15,11 @@ from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
 from dimat_flwr.symmetry.shapes import Sizes
 from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
 
-_WITH_STATE = ("batch_norm", "instance_norm")  # their buffers are statistics of the channels, and move with them
+_WITH_STATE = (
+    "batch_norm",
+    "instance_norm",
+    "_native_batch_norm_legit_no_training",
+)  # their buffers are statistics of the channels, and move with them
 _RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "empty", "empty_like", "rand_like", "randn_like")
 _FILLS = {"zeros_like": 0, "new_zeros": 0, "ones_like": 1, "new_ones": 1, "zero": 0, "zeros": 0}
 _SHAPE_ONLY = ("size", "sym_size", "dim", "ndimension", "numel", "sym_numel", "getattr", "is_floating_point", "len")
@@ -119,7 +123,7 @@ class Execution:
         if "input" in kwargs:
             args.insert(0, kwargs.pop("input"))
         sizes = self._sizes[node.name]
-        context = Context(self._ledger, sizes if isinstance(sizes, tuple) else ())
+        context = Context(self._ledger, sizes if isinstance(sizes, tuple) else (), sizes)
         rule = RULES.get(name)
         why = f"operator '{name}' ({node.name}) has no rule"
         if rule is not None:

@@ -15,7 +15,7 @@ from dimat_flwr.symmetry.program import Program
 from dimat_flwr.symmetry.shapes import propagate_shapes
 from dimat_flwr.symmetry.solve import Draft, solve
 from dimat_flwr.symmetry.spec import PermutationSpec
-from dimat_flwr.symmetry.trace import at_least_two, in_mode, mutates_views, trace_by_export, trace_symbolically, where
+from dimat_flwr.symmetry.trace import at_least_two, in_mode, trace_by_export, trace_symbolically, where
 from dimat_flwr.symmetry.traced import TracedModel
 from dimat_flwr.symmetry.visibility import find_taps
 
@@ -53,7 +53,7 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
             continue
         if best is None or len(reading.ledger.warnings) < len(best.ledger.warnings):
             best = reading
-        if not best.ledger.warnings and not mutates_views(program):
+        if not best.ledger.warnings:
             break
     if best is None:
         raise TraceError(

@@ -113,6 +113,8 @@ class Program:
             positional, keyword = _in_mode(node, list(args), dict(kwargs), train)
             if isinstance(keyword.get("device"), torch.device):  # written down where the network was traced
                 keyword["device"] = device
+            if train and node.target is torch.ops.aten._native_batch_norm_legit_no_training.default:
+                return torch.ops.aten._native_batch_norm_legit.default(*positional[:5], True, *positional[5:])
             return node.target(*positional, **keyword)  # type: ignore[operator]
         except SymmetryError:
             raise

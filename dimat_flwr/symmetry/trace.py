@@ -81,7 +81,10 @@ def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
     fed = tuple(n.name for n in placeholders[: len(inputs)])
     for node in placeholders[len(inputs) :]:
         graph.erase_node(node)
-    return Program(graph, fed, tensors, constants, modules)
+    program = Program(graph, fed, tensors, constants, modules)
+    if mutates_views(program):
+        raise TraceError("the forward pass writes into parts of tensors")
+    return program
 
 
 def trace_by_export(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
@@ -135,15 +138,26 @@ _VIEWS = ("getitem", "view", "chunk", "split", "unbind", "select", "narrow", "tr
 
 
 def mutates_views(program: Program) -> bool:
-    """Whether an operator of the graph writes into a part of a tensor, which only torch.export makes visible."""
+    """Whether an operator of the graph writes into a tensor that others see under another name, or a part of it.
+
+    Only torch.export can rewrite such a network without writes.
+    """
     for node in program.graph.nodes:
-        if writes_in_place(node):
-            first = node.args[0] if node.args else None
-            if operator_name(node.target) == "setitem":
-                return True
-            if isinstance(first, fx.Node) and operator_name(first.target) in _VIEWS:
+        inside = node.op == "call_module" and getattr(program.modules[str(node.target)], "inplace", False)
+        written = node.args[0] if node.args and (inside or writes_in_place(node)) else None
+        if operator_name(node.target) == "setitem":
+            return True
+        if isinstance(written, fx.Node) and any(_is_view(user) for user in written.users if user is not node):
+            return True
+        while isinstance(written, fx.Node) and _is_view(written):
+            written = written.args[0]
+            if isinstance(written, fx.Node) and len(written.users) > 1:
                 return True
     return False
+
+
+def _is_view(node: fx.Node) -> bool:
+    return node.op in ("call_function", "call_method") and operator_name(node.target) in _VIEWS
 
 
 def where(error: BaseException) -> str:

@@ -325,3 +325,29 @@ def test_a_position_table_of_which_the_example_reads_a_part_moves_as_a_whole():
     spec = checked_spec(model, torch.randn(2, 6, 5))
     p = spec.random(torch.Generator().manual_seed(0))
     assert torch.equal(spec.apply(model.state_dict(), p)["table"], model.table[:, p["inp"]])
+
+
+@pytest.mark.parametrize("inplace_layer", [True, False])
+def test_an_activation_in_place_on_some_channels_is_seen(inplace_layer):
+    relu = nn.ReLU(inplace=True) if inplace_layer else torch.relu_
+
+    def some(x):
+        y = x + 1
+        relu(y[:, :3])
+        return y
+
+    spec = checked_spec(ConvNet(Function(some)), torch.randn(IMAGE))
+    assert [g.units for g in spec.groups.values()] == [3, 5]
+
+
+def test_a_table_that_belongs_to_one_channel_keeps_it():
+    class Picked(ConvNet):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(8, 8))
+
+        def forward(self, x):
+            y = self.stem(x)
+            return self.head(y).mean((2, 3)) + (y[:, 3] * self.table).sum((1, 2))[:, None]
+
+    assert [g.units for g in checked_spec(Picked(), torch.randn(IMAGE)).groups.values()] == [7]

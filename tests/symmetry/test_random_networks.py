@@ -7,7 +7,7 @@ from dimat_flwr.symmetry import find_permutation_spec, verify
 from tests.symmetry.random_networks import RandomNetwork
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_random_network(seed):
     torch.manual_seed(seed)
     model, x = RandomNetwork(seed, steps=3 + seed % 14).double(), torch.randn(2, 3, 4, 4).double()
@@ -17,8 +17,8 @@ def test_random_network(seed):
 def test_most_random_networks_can_be_permuted():
     """Otherwise the test above would prove nothing."""
     shares = []
-    for seed in range(20):
+    for seed in range(12):
         torch.manual_seed(seed)
         model = RandomNetwork(seed, steps=3 + seed % 14)
         shares.append(find_permutation_spec(model, torch.randn(2, 3, 4, 4)).permutable_share)
-    assert sum(share > 0.2 for share in shares) >= 10
+    assert sum(share > 0.2 for share in shares) >= 6

@@ -145,3 +145,25 @@ def test_torchvision_transformer_runs_as_traced():
     x = torch.randn(3, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(spec.traced.run(model.state_dict(), x), model(x))
+
+
+def test_train_mode_of_a_network_that_export_had_to_rewrite():
+    class Writing(ConvNet):
+        def __init__(self):
+            super().__init__(nn.BatchNorm2d(8))
+
+        def forward(self, x):
+            y = self.stem(x) + 1
+            y[:, :3] = y[:, :3] * 2
+            return self.head(self.middle(y)).mean((2, 3))
+
+    model, batch = Writing(), torch.randn(5, 3, 8, 8)
+    spec = find_permutation_spec(model, torch.randn(2, 3, 8, 8))
+    assert sorted(g.units for g in spec.groups.values()) == [3, 5]
+    state, expected = ({k: v.clone() for k, v in model.state_dict().items()} for _ in range(2))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            spec.traced.run(state, batch, train=True), functional_call(model.train(), expected, batch)
+        )
+    for name in ("middle.0.running_mean", "middle.0.running_var"):
+        torch.testing.assert_close(state[name], expected[name])

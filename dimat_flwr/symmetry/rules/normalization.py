@@ -29,6 +29,12 @@ def batch_norm(ctx: Context, x: Any, *vectors: Any, **kwargs: Any) -> Value:
     return _per_channel(ctx, value, given)
 
 
+@rule("_native_batch_norm_legit_no_training")
+def native_batch_norm(ctx: Context, x: Any, *vectors: Any) -> tuple[Value, ...]:
+    """What torch.export makes of ``batch_norm``: the result, and statistics that eval mode leaves empty."""
+    return batch_norm(ctx, x, *vectors), *(ctx.ledger.neutral(size) for size in ctx.sizes[1:])
+
+
 @rule("instance_norm")
 def instance_norm(
     ctx: Context, x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,

@@ -22,11 +22,13 @@ class Context:
 
     Attributes:
         ledger: where to write down what moves together.
-        shape: shape of the operator's (first) result for the example input, ``()`` if it is no tensor.
+        shape: shape of the operator's result for the example input, ``()`` if it is not one tensor.
+        sizes: the shapes of several results.
     """
 
     ledger: Ledger
     shape: Shape
+    sizes: Any = None
 
 
 def rule(*names: str) -> Callable[[_R], _R]:
