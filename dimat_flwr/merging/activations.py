@@ -112,10 +112,11 @@ def match_neighbours(
     ours = on_device(mine, device)
     pairs = [_Pair(on_device(theirs, device)) for theirs in neighbours]
     joint = families(spec)
+    mine_centred: dict[Tap, Centred] = {}
     steady, latest = 0, None
     with torch.no_grad():
         for batch in nonempty(batches, "activation matching"):
-            _observe(spec, watched, ours, pairs, inputs_on(batch, device))
+            _observe(spec, watched, ours, pairs, inputs_on(batch, device), mine_centred)
             if early_stop is not None:
                 found = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
                 steady = steady + 1 if found == latest else 0
@@ -181,13 +182,13 @@ def _observe(
     ours: Mapping[str, Tensor],
     pairs: Sequence[_Pair],
     inputs: tuple[Tensor, ...],
+    mine: dict[Tap, Centred],
 ) -> None:
     """Run my network, then every neighbour's, on one batch, and compare each with mine."""
-    mine: dict[Tap, Centred] = {}
 
     def keep(tap: Tap, activation: Tensor) -> None:
         if tap in watched:
-            mine[tap] = centre(_flat(tap, activation))
+            mine[tap] = centre(_flat(tap, activation), mine.get(tap))
 
     spec.traced.run(ours, inputs, keep)
     for pair in pairs:

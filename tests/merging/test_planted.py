@@ -89,3 +89,25 @@ def test_align_keeps_the_function_and_shares_no_memory(method):
     for tensor in aligned.values():
         tensor.zero_()
     assert all(torch.equal(before[name], tensor) for name, tensor in theirs.items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("method", ["activation", "weight"])
+@pytest.mark.parametrize("family", ["resnet20", "vit"])
+def test_everything_runs_on_the_models_device(family, method):
+    model, mine, spec, _, theirs = _planted(family)
+    model.cuda()
+    merged = merge_with_report(
+        model,
+        mine,
+        [theirs],
+        [0.5, 0.5],
+        spec=spec,
+        batches=images(32, 16),
+        method=method,
+        generator=torch.Generator().manual_seed(0),
+        batchnorm="average",
+    )
+    for name, tensor in mine.items():
+        assert merged.state[name].is_cuda
+        torch.testing.assert_close(merged.state[name].cpu(), tensor)
