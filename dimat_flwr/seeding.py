@@ -20,8 +20,6 @@ def derive_seed(seed: int, peer: int = EVERYONE, round_number: int = 0, purpose:
     return int(np.random.SeedSequence(entropy).generate_state(1, np.uint64)[0] >> 1)
 
 
-def numpy_generator(
-    seed: int, peer: int = EVERYONE, round_number: int = 0, purpose: str = ""
-) -> np.random.Generator:
+def numpy_generator(seed: int, peer: int = EVERYONE, round_number: int = 0, purpose: str = "") -> np.random.Generator:
     """Return a numpy generator seeded by ``derive_seed`` of the same arguments."""
     return np.random.default_rng(derive_seed(seed, peer, round_number, purpose))
