@@ -14,7 +14,7 @@ class DigitsCNN(nn.Module):
         width: factor on the number of channels of every layer.
     """
 
-    def __init__(self, num_classes: int = 10, in_channels: int = 1, width: int = 1) -> None:
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, width: int = 2) -> None:
         super().__init__()
         channels = [in_channels, 16 * width, 32 * width, 64 * width]
         layers: list[nn.Module] = []
