@@ -48,20 +48,22 @@ def expand(
         What the module returns: (output, attention weights or None).
     """
     embed, heads = module.embed_dim, module.num_heads
+    own = query is key and key is value
     if not module.batch_first:
         query, key, value = (x.transpose(0, 1) for x in (query, key, value))
     bias = None if module.in_proj_bias is None else parameter("in_proj_bias")
-    if module._qkv_same_embed_dim:
-        packed = parameter("in_proj_weight")
-        weights = [packed[i * embed : (i + 1) * embed] for i in range(3)]
+    projected: Any
+    if own and module._qkv_same_embed_dim:  # one product instead of three, and the weight stays in one piece
+        projected = F.linear(query, parameter("in_proj_weight"), bias).chunk(3, -1)
     else:
-        weights = [parameter(name) for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")]
-    split = []
-    for i, (x, weight) in enumerate(zip((query, key, value), weights, strict=True)):
-        part = None if bias is None else bias[i * embed : (i + 1) * embed]
-        projected: Any = F.linear(x, weight, part)
-        split.append(projected.unflatten(-1, (heads, module.head_dim)).transpose(1, 2))
-    q, k, v = split
+        if module._qkv_same_embed_dim:
+            packed = parameter("in_proj_weight")
+            weights = [packed[i * embed : (i + 1) * embed] for i in range(3)]
+        else:
+            weights = [parameter(name) for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight")]
+        parts = [None if bias is None else bias[i * embed : (i + 1) * embed] for i in range(3)]
+        projected = [F.linear(x, w, b) for x, w, b in zip((query, key, value), weights, parts, strict=True)]
+    q, k, v = (projected[i].unflatten(-1, (heads, module.head_dim)).transpose(1, 2) for i in range(3))
     attention: Any = None
     if need_weights:
         attention = (q * module.head_dim**-0.5).matmul(k.transpose(-2, -1)).softmax(-1)

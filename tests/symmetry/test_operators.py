@@ -351,3 +351,22 @@ def test_a_table_that_belongs_to_one_channel_keeps_it():
             return self.head(y).mean((2, 3)) + (y[:, 3] * self.table).sum((1, 2))[:, None]
 
     assert [g.units for g in checked_spec(Picked(), torch.randn(IMAGE)).groups.values()] == [7]
+
+
+@pytest.mark.parametrize("kdim", [None, 5])
+def test_cross_attention_of_two_streams(kdim):
+    class Cross(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(5, 12), nn.Linear(5, kdim or 12)
+            self.attention = nn.MultiheadAttention(12, 3, kdim=kdim, vdim=kdim, batch_first=True)
+            self.out = nn.Linear(12, 2)
+
+        def forward(self, x):
+            a, b = self.a(x), self.b(x.flip(1))
+            return self.out((a + self.attention(a, b, b, need_weights=False)[0]).mean(1))
+
+    spec = checked_spec(Cross(), torch.randn(2, 6, 5))
+    # With one weight for queries, keys and values, its columns serve both streams: they share an order.
+    streams = [(12,)] if kdim is None else [(12,), (5,)]
+    assert [g.shape for g in spec.groups.values()] == [*streams, (3,), (3, 4), (3, 4)]
