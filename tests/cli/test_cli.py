@@ -154,7 +154,7 @@ def test_merging_shuffled_copies_of_a_trained_network_keeps_its_accuracy(command
         ({"--model": "math.tau.hex"}, "cannot import"),
         ({"--model": "builtins.dict"}, "is not a network"),
         ({"--model-arg": "width"}, "is not an argument"),
-        ({"--model-arg": "width=2"}, "another architecture"),
+        ({"--model-arg": "width=1"}, "another architecture"),
         ({"--data": "missing.npz"}, "there is no data file missing.npz"),
         ({"--data": "builtins.dict"}, "neither a .npz, .pt, .safetensors file nor a data set"),
         ({"--samples": 60}, "none be left to measure accuracy"),
