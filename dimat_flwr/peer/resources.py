@@ -18,8 +18,10 @@ from dimat_flwr.config import NODE_KEYS, Config, build_model, load_config
 from dimat_flwr.data import DataSource, Partition
 from dimat_flwr.learning import PeerData, autocast, resolve_device
 from dimat_flwr.seeding import EVERYONE, derive_seed
-from dimat_flwr.symmetry import PermutationSpec, find_permutation_spec
+from dimat_flwr.symmetry import PermutationSpec, find_permutation_spec, verify
 from dimat_flwr.wire.instruction import Instruction
+
+_LARGEST_ERROR = 1e-4  # of float32 rounding, relative to the output
 
 
 class ResourceError(RuntimeError):
@@ -55,6 +57,8 @@ def check_resources(config: Config, instruction: Instruction) -> None:
         (folder / ".writable").unlink()
     except OSError as error:
         raise ResourceError(f"the model cannot be saved in {folder}: {error.strerror}; set output-dir") from error
+    if config.training.verify_spec:
+        _require_true_spec(config)
     if config.algorithm.pools_data and not instruction.simulation:
         raise ResourceError("match_data: pooled needs all peers' images, which only a simulation has; use local")
 
@@ -91,6 +95,17 @@ def permutation_spec(config: Config) -> PermutationSpec:
     data = config.dataset
     shape = (2, data.channels, data.image_size, data.image_size)
     return _traced(json.dumps(dict(config.model), sort_keys=True), shape)
+
+
+def _require_true_spec(config: Config) -> None:
+    spec, data = permutation_spec(config), config.dataset
+    images = torch.rand(4, data.channels, data.image_size, data.image_size, generator=torch.Generator().manual_seed(0))
+    error = verify(initial_model(config, 0), spec, images)
+    if not error <= _LARGEST_ERROR:
+        raise ResourceError(
+            f"the permutation groups found for model '{config.choices['model']}' change its output by {error:.1e} of "
+            f"its size (allowed: {_LARGEST_ERROR:.0e}); do not align this network, and please report it"
+        )
 
 
 @lru_cache(maxsize=2)

@@ -206,3 +206,11 @@ def test_what_a_peer_lacks_is_said_before_training(
 def test_pooled_matching_is_for_simulations_only(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="only a simulation has"):
         quick(tmp_path, overrides="algorithm.matching.match_data=pooled")
+
+
+def test_the_spec_can_be_proven_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "training.verify_spec=true"
+    assert quick(tmp_path / "true", rounds=0, overrides=asked).summary["status"] == "completed"
+    monkeypatch.setattr("dimat_flwr.peer.resources.verify", lambda *_: 0.5)
+    with pytest.raises(SetupError, match="change its output by 5"):
+        quick(tmp_path / "false", rounds=0, overrides=asked)
