@@ -5,8 +5,6 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from dimat_flwr.peer import handle_setup, handle_step
-
 app = ClientApp()
 _CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
@@ -14,10 +12,18 @@ _CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 @app.query("setup")
 def setup(message: Message, context: Context) -> Message:
     """Join a run: claim a place and check data, model, device and disk."""
-    return handle_setup(message, context, _CONF_DIR)
+    return _answer(message, context)
 
 
-@app.train("step")
-def step(message: Message, context: Context) -> Message:
-    """Do one step of the run."""
-    return handle_step(message, context, _CONF_DIR)
+@app.train("exchange")
+def exchange(message: Message, context: Context) -> Message:
+    """Do one exchange of the run."""
+    return _answer(message, context)
+
+
+def _answer(message: Message, context: Context) -> Message:
+    from dimat_flwr.peer import handle  # here, so that what looks at the app without running it loads no torch
+
+    kind = message.metadata.message_type
+    content = handle(kind, message.content, context.state, context.run_config, context.node_config, _CONF_DIR)
+    return Message(content, reply_to=message)

@@ -22,9 +22,10 @@ from rich.table import Table
 from torch import Tensor
 
 from dimat_flwr.data.mnist import FashionMNIST
+from dimat_flwr.data.task import Classification
 from dimat_flwr.learning.batches import PeerData
 from dimat_flwr.learning.evaluation import evaluate
-from dimat_flwr.learning.training import train
+from dimat_flwr.learning.training import train_epochs
 from dimat_flwr.merging import BatchNormPolicy, Method, align, merge, share_moved
 from dimat_flwr.models.cifar_resnet import ResNet20
 from dimat_flwr.seeding import derive_seed
@@ -54,10 +55,11 @@ def trained(width: int, seed: int, data: PeerData, epochs: int, batch_size: int)
     optimizer = torch.optim.SGD(network.parameters(), 0.05, momentum=0.9, weight_decay=5e-4, nesterov=True)
     for epoch in range(epochs):
         optimizer.param_groups[0]["lr"] = 0.05 * (1 - epoch / epochs)
-        train(
+        train_epochs(
             network,
             data,
             optimizer,
+            Classification(10),
             epochs=1,
             batch_size=batch_size,
             generator=generator(seed, f"epoch {epoch}"),
@@ -69,7 +71,7 @@ def trained(width: int, seed: int, data: PeerData, epochs: int, batch_size: int)
 def pooled(source: FashionMNIST, images: Tensor, labels: Tensor, pool: int) -> PeerData:
     """Return images (N, 1, 28, 28) averaged to (N, 1, 28 / pool, 28 / pool)."""
     smaller = torch.nn.functional.avg_pool2d(images.float(), pool).round().to(torch.uint8)
-    return PeerData(smaller, labels, None, mean=source.mean, std=source.std)
+    return PeerData(smaller, labels, None, source)
 
 
 def main(
@@ -90,20 +92,20 @@ def main(
     console = Console(width=120)
     source = FashionMNIST(data_dir=data_dir, train_samples=train_samples, test_samples=test_samples)
     dataset = source.load()
-    data = pooled(source, dataset.train_images, dataset.train_labels, pool)
-    test = pooled(source, dataset.test_images, dataset.test_labels, pool)
+    data = pooled(source, dataset.train_inputs, dataset.train_labels, pool)
+    test = pooled(source, dataset.test_inputs, dataset.test_labels, pool)
     start = time.perf_counter()
     networks = [trained(width, seed, data, epochs, batch_size) for seed in (1, 2)]
     console.print(f"trained two networks in {time.perf_counter() - start:.0f} s")
     first, second = (network.state_dict() for network in networks)
     model = networks[0]
-    batches = list(data.matching_batches(matching_samples, 100, generator(0, "matching")))
+    batches = list(data.matching_inputs(matching_samples, 100, generator(0, "matching")))
     spec = find_permutation_spec(model, batches[0][:2])
 
     def measured(state: State) -> tuple[float, float]:
         network = ResNet20(num_classes=10, in_channels=1, width=width)
         network.load_state_dict(state)
-        result = evaluate(network, test, num_classes=10, batch_size=100)
+        result = evaluate(network, test, Classification(10), batch_size=100)
         return result.loss, result.accuracy
 
     ends = [measured(first), measured(second)]

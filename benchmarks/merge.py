@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from dimat_flwr.merging import activations, merge_step, merge_with_report, moments
+from dimat_flwr.merging import activation_matching, merge_models, merge_with_report, moments
 from dimat_flwr.models.cifar_resnet import ResNet20
 from dimat_flwr.models.cifar_vgg import VGG16
 from dimat_flwr.symmetry import PermutationSpec, TracedModel, find_permutation_spec
@@ -89,12 +89,12 @@ def clocked(clock: Clock) -> Iterator[None]:
     """Put clocks around the stages of the real merge."""
     stages: list[tuple[Any, str, str]] = [
         (TracedModel, "run", "forward"),
-        (activations, "centre", "statistics"),
+        (activation_matching, "centre", "statistics"),
         (moments.CrossMoments, "add", "statistics"),
         (moments.CrossMoments, "statistic", "statistics"),
-        (activations, "match_family", "assignment"),
+        (activation_matching, "match_family", "assignment"),
         (PermutationSpec, "apply", "permuting"),
-        (merge_step, "recalibrate_batchnorm", "recalibration"),
+        (merge_models, "recalibrate_batchnorm", "recalibration"),
     ]
     with ExitStack() as stack:
         for owner, attribute, stage in stages:

@@ -1,57 +1,33 @@
 """The interface between an algorithm and the peer that runs it.
 
-An algorithm is one class: ``phases`` says (at the relay) which exchanges a round has and along which graph, ``start``
-and ``step`` say (at the peer) what is done before the first exchange and after each one. Everything else (messages,
-validation of what arrives, devices, seeds, data, records) is behind the ``Peer`` protocol.
+An algorithm is one class. ``exchanges`` says (at the relay, which sees no data) which exchanges a round has and along
+which graphs; ``start``, ``step``, ``publish`` and ``model`` say (at the peer) what is done before the first exchange,
+what follows each one, what the next one carries, and which state dict counts as the peer's model. Everything else
+(messages, checks of what arrives, devices, seeds, data, records) is behind the ``Peer`` protocol.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.symmetry import PermutationSpec
-from dimat_flwr.topology import Mixing
-from dimat_flwr.topology.mixing import Sums
+from dimat_flwr.events import PeerEvent
+from dimat_flwr.learning import Batch, Correction, Evaluation
+from dimat_flwr.symmetry import Permutation, PermutationSpec
+from dimat_flwr.topology import Exchange, RoundView, Row, Sums
 from dimat_flwr.wire.payload import Payload
 
 StateDict = dict[str, Tensor]
-Stage = Literal["before_merge", "after_merge", "after_training"]
+Stage = Literal["after_merge", "after_training"]
+Absence = Literal["failed", "late", "rejected"]
 
 # One payload for every reader, or one for each: reader's index -> payload.
 Outbox = Payload | Mapping[int, Payload]
-# Neighbour's index -> the payload it sent, in ascending order of index.
+# Source's index -> the payload it published, in ascending order of index.
 Inbox = Mapping[int, Payload]
-
-
-@dataclass(frozen=True)
-class Weights:
-    """This peer's row of the mixing matrix, restricted to those who answered.
-
-    Attributes:
-        own: W_ii, the weight of the peer's own model.
-        neighbours: j -> W_ij for every j in the inbox. With a row-stochastic W all weights sum to 1.
-    """
-
-    own: float
-    neighbours: Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One exchange within a round.
-
-    Attributes:
-        name: what ``step`` is told; unique within the round.
-        mixing: graph and weights of this exchange; i receives the payload that j published in the step before
-            for every edge j -> i.
-    """
-
-    name: str
-    mixing: Mixing
 
 
 @dataclass(frozen=True)
@@ -81,108 +57,186 @@ class Peer(Protocol):
         """The peer's place in the topology, 0-based."""
 
     @property
-    def round_number(self) -> int:
-        """The round this step belongs to; 0 before the first exchange."""
+    def peers(self) -> int:
+        """Number of peers N of the run."""
+
+    @property
+    def samples(self) -> int:
+        """Number of the peer's own training samples."""
+
+    @property
+    def round(self) -> int:
+        """The round of the exchange that is being worked on; 0 before the first one."""
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no exchange follows: a run ends with a merge, so an algorithm does not train any more then."""
 
     @property
     def readers(self) -> Sequence[int]:
-        """Who will receive what this step publishes, ascending."""
+        """Who will receive what is published for the next exchange, ascending."""
+
+    @property
+    def absent(self) -> Mapping[int, Absence]:
+        """Sources of this exchange whose payload is missing, and why."""
+
+    @property
+    def lr(self) -> float:
+        """The step size of this round, by optimizer and learning rate schedule."""
 
     @property
     def model(self) -> nn.Module:
-        """The peer's network on its device; training changes it in place."""
-
-    @property
-    def tensors(self) -> MutableMapping[str, Tensor]:
-        """The algorithm's own tensors, which stay at the peer from step to step (momentum, last sums received)."""
-
-    @property
-    def numbers(self) -> MutableMapping[str, float]:
-        """The algorithm's own numbers, which stay at the peer from step to step (a push-sum weight)."""
+        """The peer's network on its device, for its structure; its tensors are in ``tensors``."""
 
     @property
     def spec(self) -> PermutationSpec:
-        """The permutation symmetries of ``model``, found by tracing it."""
+        """The permutation symmetries of ``model``."""
 
-    def weights(self) -> StateDict:
-        """Return a detached copy of the model's state dict on the model's device."""
+    def slot(self, name: str) -> MutableMapping[str, Tensor]:
+        """Return the algorithm's own named tensors of that name, kept at the peer, on the model's device."""
 
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Load a whole state dict into the model as it is."""
+    def state_dict(self, *, settled: bool = False) -> StateDict:
+        """Return a detached copy of the model's state dict on the model's device.
 
-    def train(self) -> None:
-        """Train for this round's local epochs or steps with the configured optimizer, and record it."""
+        Args:
+            settled: with BatchNorm statistics that are true of this model (see ``adopt``), for readers who will run
+                it; averaging does not need them.
+        """
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return the model's own tensors by their names in the state dict, not copies: to be read at once, or sent."""
+
+    def adopt(self, mixed: Mapping[str, Tensor]) -> None:
+        """Make a mixed state dict the peer's model.
+
+        Mixing leaves BatchNorm's running statistics wrong. They are marked stale and, with ``batchnorm.policy:
+        recalibrate``, measured on the peer's own data whenever somebody looks: evaluation, matching, saving. Training
+        does not use them, so that an exchange per minibatch costs no forward pass more.
+        """
+
+    def train(self, correct: Correction | None = None) -> None:
+        """Train for this round's local epochs or steps with the configured optimizer, and record it.
+
+        Args:
+            correct: takes (state dict x, gradient g of every parameter) before each step and returns the gradient to
+                use, on the model's device; for proximal terms and control variates.
+        """
 
     def pretrain(self) -> None:
         """Train for the configured epochs before the first exchange, and record it."""
 
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Return the next minibatch (images (B, C, H, W) normalized, labels (B,)) of the peer's own data."""
+    def next_batch(self) -> Batch:
+        """Return the next minibatch (inputs, labels) of the peer's own data."""
 
-    def gradient(self, weights: Mapping[str, Tensor] | None, batch: tuple[Tensor, Tensor]) -> StateDict:
-        """Return the loss gradient of every parameter at ``weights`` (the model's own if None); the model is kept."""
+    def gradient(self, at: Mapping[str, Tensor] | None, batch: Batch) -> StateDict:
+        """Return the loss gradient of every parameter, in training mode, and record the loss.
 
-    def matching_batches(self, samples: int, batch_size: int, *, pooled: bool = False) -> Sequence[Tensor]:
-        """Return batches of the peer's own normalized training images without augmentation, for statistics.
-
-        ``pooled`` draws from all peers' images instead, as the code of the DIMAT paper does; only a simulation has
-        them, and it is there for comparison alone.
+        Args:
+            at: the state dict to compute it at; None: the peer's own model, whose BatchNorm statistics then take note.
+            batch: (inputs, labels), as from ``next_batch``.
         """
 
-    def adopt(self, mixed: Mapping[str, Tensor]) -> None:
-        """Load a mixed state dict and apply the configured policy for its BatchNorm statistics."""
+    def measure(self, at: Mapping[str, Tensor] | None = None) -> Evaluation:
+        """Return how a state dict (None: the peer's own model, settled) does on the test set; nothing is recorded."""
 
     def evaluate(self, stage: Stage) -> None:
-        """Measure and record accuracy, in the rounds where the configuration wants it."""
+        """Measure and record the model's accuracy, in the rounds where the configuration wants it."""
 
-    def record(self, event: str, **values: Any) -> None:
-        """Add a line to the run's ``metrics.jsonl``; values are numbers, texts or lists of them."""
+    def permute(self, permutation: Permutation) -> None:
+        """Reorder the peer's own units: model, optimizer moments and slots together; its outputs stay the same.
+
+        Tensors of a slot that have the name and shape of one of the model's move along with it.
+        """
+
+    def matching_inputs(self, samples: int, batch_size: int, *, pooled: bool = False) -> Sequence[Tensor]:
+        """Return batches of the peer's own training inputs without augmentation, for statistics of activations.
+
+        Args:
+            samples: how many; all of the peer's if it has fewer.
+            batch_size: samples per batch.
+            pooled: draw from all peers' samples instead, as the code of the DIMAT paper does; only a simulation has
+                them, and it is there for comparison alone.
+        """
 
     def generator(self, purpose: str) -> torch.Generator:
         """Return a CPU generator seeded by (seed, peer, round, purpose)."""
+
+    def record(self, event: PeerEvent) -> None:
+        """Add an event to the run's record."""
 
 
 class Algorithm(ABC):
     """Base of all algorithms; a concrete one is a frozen, strict pydantic dataclass whose fields are its settings."""
 
     about: ClassVar[About]
-    # "columns" for push-sum: a sender splits its mass, and a lost payload must not be made up for by the others.
+    # Which sums of W must be 1: "columns" for push-sum, where a sender splits its mass and what is lost is lost.
     sums: ClassVar[Sums] = "rows"
+    # False where the algorithm's equations are the optimizer: any other choice than plain SGD would be ignored.
+    takes_any_optimizer: ClassVar[bool] = True
 
     @property
     def pools_data(self) -> bool:
-        """Whether the settings ask for other peers' images, which only a simulation has."""
+        """Whether the settings ask for other peers' samples, which only a simulation has."""
         return False
 
-    def phases(self, round_number: int, mixing: Mixing) -> Sequence[Phase]:
-        """Return the exchanges of a round, in order. Runs at the relay and sees no data.
+    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
+        """Return the exchanges of a round, in order; runs at the relay.
 
         Args:
-            round_number: the round, from 1.
-            mixing: the round's graph and weights; without any edge in a round the schedule keeps silent.
+            view: the round, its mixing matrix (the identity where the schedule keeps silent) and its graph.
         """
-        return (Phase("merge", mixing),)
+        return (Exchange("merge", view.mixing, self.sums),)
 
-    def start(self, peer: Peer) -> Outbox:
-        """Do what comes before the first exchange (round 0) and return what it publishes."""
+    def start(self, peer: Peer) -> None:
+        """Do what comes before the first exchange."""
         peer.pretrain()
         peer.evaluate("after_training")
-        return Payload(peer.weights())
 
     @abstractmethod
-    def step(self, phase: str, peer: Peer, inbox: Inbox, weights: Weights) -> Outbox:
-        """Do everything that follows an exchange and return what the next exchange publishes.
+    def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
+        """Do everything that follows an exchange; no training after the last one (``peer.is_last``).
 
         Args:
-            phase: name of the phase whose payloads arrived.
+            exchange: name of the exchange whose payloads arrived.
             peer: the peer that does it.
-            inbox: the neighbours' payloads that arrived and were accepted; empty in a round without exchange.
-            weights: the peer's row of W for this phase.
+            inbox: the sources' payloads that arrived and were accepted; empty in a round without communication.
+            row: the peer's row of W over itself and ``inbox``.
         """
 
-    def expects(self, phase: str, peer: Peer) -> Mapping[str, Tensor]:
-        """Return what a neighbour's payload in ``phase`` must look like: names, shapes and types of its tensors.
+    def publish(self, exchange: str, peer: Peer) -> Outbox:
+        """Return what the coming exchange carries; by default the peer's model.
+
+        Args:
+            exchange: name of the exchange that comes next.
+            peer: the peer that publishes, to ``peer.readers``.
+        """
+        return Payload(peer.tensors())
+
+    def model(self, peer: Peer) -> StateDict:
+        """Return what counts as this peer's model: it is evaluated at the end, saved, and goes into the final merge.
+
+        Push-sum, for instance, keeps a biased x in the model's place and returns z = x / w.
+        """
+        return peer.state_dict()
+
+    def expects(self, exchange: str, peer: Peer) -> Mapping[str, Tensor]:
+        """Return what a source's payload in ``exchange`` must look like: names, shapes and types of its tensors.
 
         Payloads that differ, or hold NaN, are rejected before ``step``. By default a payload is a state dict.
         """
-        return peer.model.state_dict()
+        return peer.tensors()
+
+    def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:
+        """Return the numbers that travel beside the tensors in ``exchange``: name -> (smallest, largest) allowed.
+
+        A payload with others, or with one outside its bounds, is rejected. By default there are none.
+        """
+        return {}
+
+    def faults(self, model: nn.Module) -> Sequence[str]:
+        """Return why the settings do not fit a network, found before anything is trained; by default nothing.
+
+        Args:
+            model: the run's network.
+        """
+        return ()

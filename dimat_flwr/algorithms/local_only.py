@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from dimat_flwr.algorithms.interface import About, Inbox, Peer, Phase, StateDict, Weights
+from dimat_flwr.algorithms.interface import About, Inbox, Peer, StateDict
 from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
-from dimat_flwr.topology import Mixing
+from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -26,10 +26,10 @@ class LocalOnly(MergeAndTrain):
         models_per_edge=0,
     )
 
-    def phases(self, round_number: int, mixing: Mixing) -> Sequence[Phase]:
-        """Return one phase without any edge, whatever the topology."""
-        return (Phase("train", Mixing.identity(mixing.peers)),)
+    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
+        """Return one exchange without any edge, whatever the topology."""
+        return (Exchange("merge", Mixing.identity(view.peers)),)
 
-    def merge(self, peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
+    def merge(self, peer: Peer, inbox: Inbox, row: Row) -> StateDict:
         """Return the peer's own model: nobody sends anything."""
-        return peer.weights()
+        return peer.state_dict()

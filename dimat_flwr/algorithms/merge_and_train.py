@@ -2,37 +2,43 @@
 
 import time
 from abc import abstractmethod
+from collections.abc import Callable, Mapping
 
-from dimat_flwr.algorithms.interface import Algorithm, Inbox, Outbox, Peer, StateDict, Weights
-from dimat_flwr.wire.payload import Payload
+from torch import Tensor
+
+from dimat_flwr.algorithms.interface import Algorithm, Inbox, Peer
+from dimat_flwr.events import Merge
+from dimat_flwr.topology import Row
+
+MergeFunction = Callable[[Peer, Inbox, Row], Mapping[str, Tensor]]
 
 
 class MergeAndTrain(Algorithm):
-    """One exchange a round: models out; then merge, evaluate, train, evaluate."""
+    """One exchange a round: models out; then merge, evaluate, train, evaluate. The last round ends with its merge."""
 
     @abstractmethod
-    def merge(self, peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
+    def merge(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
         """Return the state dict mixed from the peer's own and its neighbours' models.
 
         Args:
             peer: whose turn it is.
-            inbox: j -> neighbour j's state dict; never empty.
-            weights: the peer's row of W, which sums to 1.
+            inbox: j -> source j's state dict; never empty.
+            row: the peer's row of W, which sums to 1.
         """
 
-    def step(self, phase: str, peer: Peer, inbox: Inbox, weights: Weights) -> Outbox:
+    def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         """Merge what arrived, if anything did, and train for the round's local epochs or steps."""
-        peer.evaluate("before_merge")
-        if inbox:
-            began = time.perf_counter()
-            peer.adopt(self.merge(peer, inbox, weights))
-            peer.record(
-                "merge",
-                neighbours=list(inbox),
-                weights=[weights.own, *(weights.neighbours[j] for j in inbox)],
-                seconds=round(time.perf_counter() - began, 3),
-            )
-        peer.evaluate("after_merge")
-        peer.train()
-        peer.evaluate("after_training")
-        return Payload(peer.weights())
+        adopt_merged(self.merge, peer, inbox, row)
+        if not peer.is_last:
+            peer.train()
+            peer.evaluate("after_training")
+
+
+def adopt_merged(merge: MergeFunction, peer: Peer, inbox: Inbox, row: Row) -> None:
+    """Let the peer adopt what ``merge`` makes of a non-empty inbox, and record both."""
+    if inbox:
+        began = time.perf_counter()
+        peer.adopt(merge(peer, inbox, row))
+        weights = [row.own, *(row.sources[j] for j in inbox)]
+        peer.record(Merge(sources=list(inbox), weights=weights, seconds=round(time.perf_counter() - began, 3)))
+    peer.evaluate("after_merge")

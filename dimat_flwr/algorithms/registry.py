@@ -16,6 +16,9 @@ def available_algorithms(conf_dir: Path) -> dict[str, About]:
     """
     found: dict[str, About] = {}
     for path in sorted((conf_dir / "algorithm").glob("*.yaml")):
-        algorithm: type[Algorithm] = get_class(OmegaConf.select(OmegaConf.load(path), "_target_"))
+        loaded = OmegaConf.load(path)
+        # A yaml that also sets defaults elsewhere has the algorithm under its own name.
+        target = OmegaConf.select(loaded, "_target_") or OmegaConf.select(loaded, "algorithm._target_")
+        algorithm: type[Algorithm] = get_class(target)
         found[path.stem] = algorithm.about
     return found

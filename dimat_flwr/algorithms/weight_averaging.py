@@ -9,10 +9,11 @@ from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 
-from dimat_flwr.algorithms.interface import About, Inbox, Peer, StateDict, Weights
+from dimat_flwr.algorithms.interface import About, Inbox, Peer, StateDict
 from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
 from dimat_flwr.merging import Mixture
+from dimat_flwr.topology import Row
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,14 +28,14 @@ class WeightAveraging(MergeAndTrain):
         models_per_edge=1,
     )
 
-    def merge(self, peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
+    def merge(self, peer: Peer, inbox: Inbox, row: Row) -> StateDict:
         """Return sum_j W_ij x_j."""
-        return average(peer, inbox, weights)
+        return average(peer, inbox, row)
 
 
-def average(peer: Peer, inbox: Inbox, weights: Weights) -> StateDict:
-    """Return sum_j W_ij x_j over the peer's own and its neighbours' state dicts."""
-    mixture = Mixture(peer.weights(), weights.own)
+def average(peer: Peer, inbox: Inbox, row: Row) -> StateDict:
+    """Return sum_j W_ij x_j over the peer's own and its sources' state dicts."""
+    mixture = Mixture(peer.tensors(), row.own)
     for j, payload in inbox.items():
-        mixture.add(payload.tensors, weights.neighbours[j])
+        mixture.add(payload.tensors, row.sources[j])
     return mixture.result()

@@ -1,8 +1,11 @@
-"""The command ``dimat-flwr``: look at a network's permutation groups, prove them, and merge checkpoints."""
+"""The command ``dimat-flwr``: runs in one process, what they left, and merging networks with their symmetries."""
 
 import typer
 
+from dimat_flwr.cli.catalogue import algorithms, topology
+from dimat_flwr.cli.local import local
 from dimat_flwr.cli.merge_checkpoints import merge_checkpoints
+from dimat_flwr.cli.runs import compare, report
 from dimat_flwr.cli.show_spec import show_spec
 from dimat_flwr.cli.verify_spec import verify_spec
 
@@ -11,8 +14,13 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Permutation symmetries of PyTorch networks, and merging trained networks with them.",
+    help="Decentralized federated runs in this process, their records, and merging networks after matching.",
 )
+app.command()(local)
+app.command()(report)
+app.command()(compare)
+app.command()(algorithms)
+app.command()(topology)
 app.command("spec")(show_spec)
 app.command("verify")(verify_spec)
 app.command("merge")(merge_checkpoints)

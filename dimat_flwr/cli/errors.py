@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 
 class CommandError(ValueError):
@@ -12,10 +13,11 @@ class CommandError(ValueError):
 
 
 @contextmanager
-def told_in_one_line() -> Iterator[None]:
-    """Turn the project's own errors (all are ``ValueError``) and missing files into a line on stderr, exit code 1."""
+def told_in_one_line(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors made for people into a line on stderr, exit code 1: ``ValueError``, ``OSError`` and those named."""
+    told: tuple[type[Exception], ...] = (ValueError, OSError, *kinds)
     try:
         yield
-    except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {error}", highlight=False)
+    except told as error:
+        Console(stderr=True, soft_wrap=True).print(Text.assemble(("error: ", "bold red"), str(error)))
         raise typer.Exit(1) from error

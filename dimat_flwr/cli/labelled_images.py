@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dimat_flwr.cli.components import build
 from dimat_flwr.cli.errors import CommandError
+from dimat_flwr.data import DataSource
 from dimat_flwr.seeding import derive_seed
 
 _FILES = (".npz", ".pt", ".safetensors")
@@ -59,13 +60,12 @@ def load_images(data: str, arguments: Sequence[str], samples: int, seed: int) ->
         matching, measured = order[:samples], order[samples:]
         return LabelledImages(images[matching], images[measured], labels[measured])
     source = build(data, arguments)
-    if not all(hasattr(source, name) for name in ("load", "mean", "std")):
+    if not isinstance(source, DataSource):
         raise CommandError(f"{data} is neither a {', '.join(_FILES)} file nor a data set of dimat_flwr.data.")
     dataset = source.load()
-    mean, std = (torch.tensor(values).reshape(-1, 1, 1) for values in (source.mean, source.std))
-    order = torch.randperm(len(dataset.train_images), generator=generator)[:samples]
+    order = torch.randperm(len(dataset.train_inputs), generator=generator)[:samples]
     return LabelledImages(
-        (dataset.train_images[order] / 255 - mean) / std, (dataset.test_images / 255 - mean) / std, dataset.test_labels
+        source.prepare(dataset.train_inputs[order]), source.prepare(dataset.test_inputs), dataset.test_labels
     )
 
 

@@ -1,8 +1,10 @@
 """A run's configuration: Flower's run-config and ``conf/`` become one typed object, or one error with all faults."""
 
-from dimat_flwr.config.compose import GROUPS, NODE_KEYS
+from dimat_flwr.config.compose import NODE_KEYS
 from dimat_flwr.config.errors import ConfigError
-from dimat_flwr.config.load import Config, build_model, load_config
+from dimat_flwr.config.load import load_config
+from dimat_flwr.config.network import build_network, check_network
+from dimat_flwr.config.parts import GROUPS, Config
 from dimat_flwr.config.settings import BatchNormSettings, EvaluateSettings, TrainingSettings
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "ConfigError",
     "EvaluateSettings",
     "TrainingSettings",
-    "build_model",
+    "build_network",
+    "check_network",
     "load_config",
 ]

@@ -11,14 +11,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dimat_flwr.config.errors import ConfigError
 
-GROUPS = ("algorithm", "topology", "schedule", "dataset", "partition", "model", "optimizer")
 # Run-config key -> key of conf/config.yaml, for the values that most people change.
-_VALUES = {"seed": "seed", "rounds": "rounds", "name": "name", "output-dir": "output_dir", "data-dir": "data_dir"}
+VALUES = {"seed": "seed", "rounds": "rounds", "name": "name", "output-dir": "output_dir", "data-dir": "data_dir"}
 # Key of a SuperNode's --node-config -> key of conf/config.yaml, for what differs from device to device.
 NODE_KEYS = {
     "device": "training.device",
@@ -26,48 +25,60 @@ NODE_KEYS = {
     "data-dir": "data_dir",
     "output-dir": "output_dir",
 }
+EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds no part
 
 Scalars = Mapping[str, Any]
 
 
-def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
+def compose_config(
+    run_config: Scalars, node_config: Scalars, conf_dir: Path, groups: Iterable[str]
+) -> tuple[dict[str, Any], dict[str, str], str]:
     """Compose ``conf/`` with a run's choices and overrides.
 
     Args:
-        run_config: Flower's run-config: one key per group, some values, and ``overrides``.
+        run_config: Flower's run-config: one key per group, some values, and ``overrides``; an empty text leaves the
+            choice to ``conf/``.
         node_config: a SuperNode's own configuration; empty at the relay.
         conf_dir: the folder ``conf/``.
+        groups: the groups of ``conf/`` that make parts.
 
     Returns:
-        The composed, unresolved configuration and the choice made in each group.
+        The resolved configuration, the choice made in each group, and the configuration as YAML.
 
     Raises:
-        ConfigError: unknown keys or choices, or overrides that Hydra cannot read.
+        ConfigError: unknown keys or choices, or overrides that cannot be read or resolved.
     """
-    problems = _unknown_keys(run_config)
-    user, unreadable = _parse(str(run_config.get("overrides", "")))
+    known = [*groups, EXPERIMENT]
+    problems = _unknown_keys(run_config, known)
+    overrides, unreadable = _parse(str(run_config.get("overrides", "")), known)
     problems += unreadable
-    choices = {group: str(run_config[group]) for group in GROUPS if run_config.get(group, "") != ""}
-    choices |= {override.key_or_group: str(override.value()) for override in user if _is_choice(override)}
+    choices = {group: str(run_config[group]) for group in known if run_config.get(group, "") != ""}
+    choices |= {override.key_or_group: str(override.value()) for override in overrides if _is_choice(override, known)}
     problems += _unknown_choices(choices, conf_dir)
     if problems:
         raise ConfigError(problems)
 
     chosen = [f"{group}={choice}" for group, choice in choices.items()]
-    own = [override for override in user if not _is_choice(override)]
-    base = _compose(chosen, conf_dir)
+    own = [override for override in overrides if not _is_choice(override, known)]
+    base, _ = _compose(chosen, conf_dir)
     problems = [problem for override in own for problem in _unknown_path(override, base)]
     if problems:
         raise ConfigError(problems)
-    on_run = [_assignment(key, run_config[name]) for name, key in _VALUES.items() if run_config.get(name, "") != ""]
+    on_run = [_assignment(key, run_config[name]) for name, key in VALUES.items() if run_config.get(name, "") != ""]
     # A device's own settings come last: whoever writes a run's overrides does not know its disks and cores.
     on_node = [_assignment(key, node_config[name]) for name, key in NODE_KEYS.items() if name in node_config]
-    composed = _compose([*chosen, *on_run, *(str(override.input_line) for override in own), *on_node], conf_dir)
-    return composed, _all_choices(choices, conf_dir)
+    composed, made = _compose([*chosen, *on_run, *(str(override.input_line) for override in own), *on_node], conf_dir)
+    try:
+        if composed.name == "":
+            composed.name = "-".join(made[group] for group in ("algorithm", "topology", "dataset"))
+        resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    except OmegaConfBaseException as error:
+        raise ConfigError([_first_line(error)]) from error
+    return resolved, made, OmegaConf.to_yaml(OmegaConf.create(resolved))
 
 
-def _unknown_keys(run_config: Scalars) -> list[str]:
-    known = [*GROUPS, *_VALUES, "overrides"]
+def _unknown_keys(run_config: Scalars, groups: list[str]) -> list[str]:
+    known = [*groups, *VALUES, "overrides"]
     return [
         f"unknown run-config key '{key}'{_suggest(key, known)}; known keys: {', '.join(known)}"
         for key in run_config
@@ -80,11 +91,12 @@ def _unknown_choices(choices: Mapping[str, str], conf_dir: Path) -> list[str]:
     for group, choice in choices.items():
         allowed = sorted(path.stem for path in (conf_dir / group).glob("*.yaml"))
         if choice not in allowed:
-            problems.append(f"unknown {group} '{choice}'{_suggest(choice, allowed)}; allowed: {', '.join(allowed)}")
+            listed = ", ".join(allowed) or "none yet"
+            problems.append(f"unknown {group} '{choice}'{_suggest(choice, allowed)}; allowed: {listed}")
     return problems
 
 
-def _parse(overrides: str) -> tuple[list[Override], list[str]]:
+def _parse(overrides: str, groups: list[str]) -> tuple[list[Override], list[str]]:
     parser = OverridesParser.create()
     parsed: list[Override] = []
     problems: list[str] = []
@@ -100,13 +112,17 @@ def _parse(overrides: str) -> tuple[list[Override], list[str]]:
             continue
         if override.is_sweep_override():
             problems.append(f"override '{text}' names several values; a run takes one")
+        elif override.is_delete() and "." not in override.key_or_group:
+            problems.append(f"override '{text}' takes away what every run needs; give '{text[1:]}' a value instead")
+        elif override.key_or_group in groups and not isinstance(override.value(), str):
+            problems.append(f"override '{text}' does not name one of the choices of '{override.key_or_group}'")
         else:
             parsed.append(override)
     return parsed, problems
 
 
-def _is_choice(override: Override) -> bool:
-    return override.key_or_group in GROUPS and not override.is_delete()
+def _is_choice(override: Override, groups: list[str]) -> bool:
+    return override.key_or_group in groups
 
 
 def _unknown_path(override: Override, base: DictConfig) -> list[str]:
@@ -124,19 +140,19 @@ def _unknown_path(override: Override, base: DictConfig) -> list[str]:
     return []
 
 
-def _compose(overrides: list[str], conf_dir: Path) -> DictConfig:
+def _compose(overrides: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
+    """Return the composed configuration, and the choice made in each group that has one."""
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(conf_dir.resolve()), version_base="1.3"):
-            return compose(config_name="config", overrides=overrides)
+            composed = compose(config_name="config", overrides=overrides, return_hydra_config=True)
+        choices = composed.hydra.runtime.choices.items()
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from error
-
-
-def _all_choices(choices: Mapping[str, str], conf_dir: Path) -> dict[str, str]:
-    defaults = OmegaConf.select(OmegaConf.load(conf_dir / "config.yaml"), "defaults")
-    groups = [item for item in defaults if isinstance(item, DictConfig)]
-    return {str(group): str(name) for item in groups for group, name in item.items()} | dict(choices)
+    made = {str(group): str(choice) for group, choice in choices if choice and not str(group).startswith("hydra/")}
+    with open_dict(composed):
+        composed.pop("hydra")
+    return composed, made
 
 
 def _assignment(key: str, value: Any) -> str:

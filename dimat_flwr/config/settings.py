@@ -14,9 +14,9 @@ class TrainingSettings:
 
     Attributes:
         pretrain_epochs: epochs before the first exchange.
-        local_epochs: epochs per round.
-        local_steps: minibatches per round instead of ``local_epochs``; None for whole epochs.
-        batch_size: images per minibatch.
+        local_epochs: epochs per exchange.
+        local_steps: minibatches per exchange instead of ``local_epochs``; None for whole epochs.
+        batch_size: samples per minibatch.
         initialization: ``different``: every peer draws its own first weights; ``same``: all start from the same.
         keep_optimizer: keep the optimizer's moments from round to round.
         verify_spec: before training, permute all groups of the network at random; refuse to run if its output changes.
@@ -43,11 +43,14 @@ class EvaluateSettings:
 
     Attributes:
         every: rounds between evaluations.
-        batch_size: images per batch.
+        batch_size: samples per batch.
+        save_models: write the peer's model to its disk at every evaluation, so that a run that is ended early leaves
+            models too; False: at the end only.
     """
 
     every: int = Field(ge=1)
     batch_size: int = Field(ge=1)
+    save_models: bool
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -55,10 +58,10 @@ class BatchNormSettings:
     """What happens to BatchNorm statistics when models are mixed; the same for every algorithm.
 
     Attributes:
-        policy: ``recalibrate``: reset and measure anew on the peer's own training images; ``average``: mix them like
+        policy: ``recalibrate``: reset and measured anew on the peer's own training inputs; ``average``: mixed like
             weights; ``keep``: the peer's own ones.
-        samples: images to recalibrate with (all of the peer's if it has fewer).
-        batch_size: images per batch of the recalibration.
+        samples: inputs to recalibrate with (all of the peer's if it has fewer).
+        batch_size: inputs per batch of the recalibration.
     """
 
     policy: Literal["recalibrate", "average", "keep"]

@@ -6,43 +6,55 @@ import torch
 from torch import Tensor
 
 from dimat_flwr.data.errors import DataError
+from dimat_flwr.data.task import Task
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels on the CPU, shared by all peers of a process: never change them in place.
+    """Stored inputs and labels on the CPU, shared by all peers of a process: never change them in place.
 
     Attributes:
-        train_images: uint8 (N, C, H, W), 0..255.
-        train_labels: int64 (N,), 0..classes-1.
-        test_images: uint8 (M, C, H, W).
-        test_labels: int64 (M,).
+        train_inputs: (N, ...), any type that ``DataSource.prepare`` takes; uint8 (N, C, H, W) for images.
+        train_labels: int64 (N,), or (N, T) where every place of a sequence has its own.
+        test_inputs: (M, ...).
+        test_labels: (M,) or (M, T).
     """
 
-    train_images: Tensor
+    train_inputs: Tensor
     train_labels: Tensor
-    test_images: Tensor
+    test_inputs: Tensor
     test_labels: Tensor
 
-    def require(self, what: str, channels: int, image_size: int, num_classes: int) -> None:
-        """Check shapes, types and labels against what the configuration says.
+    @property
+    def train_strata(self) -> Tensor:
+        """What partitions go by, int64 (N,): the class of each training sample; all 0 where none has a single one."""
+        if self.train_labels.dim() == 1:
+            return self.train_labels
+        return torch.zeros(len(self.train_labels), dtype=torch.int64)
+
+    def require(self, what: str, task: Task, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """Check that there is something, of the right types and shapes.
+
+        Args:
+            what: the data set's name, for errors.
+            task: checks the labels.
+            dtype: of the stored inputs.
+            shape: of one stored input.
 
         Raises:
             DataError: naming the part that does not fit.
         """
-        for part, images, labels in (
-            ("training", self.train_images, self.train_labels),
-            ("test", self.test_images, self.test_labels),
+        for part, inputs, labels in (
+            ("training", self.train_inputs, self.train_labels),
+            ("test", self.test_inputs, self.test_labels),
         ):
-            expected = (len(labels), channels, image_size, image_size)
-            if images.dtype != torch.uint8 or tuple(images.shape) != expected or not len(labels):
+            remedy = "the files are damaged or of another data set: fetch them again"
+            expected = (len(labels), *shape)
+            if inputs.dtype != dtype or tuple(inputs.shape) != expected or not len(labels):
                 raise DataError(
-                    f"{what}: the {part} images are {images.dtype} {tuple(images.shape)} with {len(labels)} labels, "
-                    f"not torch.uint8 {expected} with at least one; the files are damaged or of another data set"
+                    f"{what}: the {part} inputs are {inputs.dtype} {tuple(inputs.shape)} with {len(labels)} labels, "
+                    f"not {dtype} {expected} with at least one; {remedy}"
                 )
-            low, high = int(labels.min()), int(labels.max())
-            if labels.dtype != torch.int64 or low < 0 or high >= num_classes:
-                raise DataError(
-                    f"{what}: the {part} labels are {labels.dtype} in {low}..{high}, not torch.int64 in "
-                    f"0..{num_classes - 1}; the files are damaged or of another data set"
-                )
+            if inputs.is_floating_point() and not inputs.isfinite().all():
+                raise DataError(f"{what}: the {part} inputs hold numbers that are not finite; {remedy}")
+            task.check_labels(labels, f"{what}: the {part} labels")

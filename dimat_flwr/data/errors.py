@@ -7,3 +7,7 @@ class DataError(RuntimeError):
 
 class PartitionError(ValueError):
     """A split that does not give every peer enough samples."""
+
+
+class TaskError(ValueError):
+    """A network's scores are not what the data set's task needs."""

@@ -11,14 +11,14 @@ from dimat_flwr.component import STRICT
 from dimat_flwr.data.dataset import Dataset
 from dimat_flwr.data.files import data_folders, find_folder, torchvision_remedy
 from dimat_flwr.data.idx import read_idx
-from dimat_flwr.data.source import DataSource, PerChannel
+from dimat_flwr.data.images import ImageSource, PerChannel
 from dimat_flwr.data.subset import balanced_subset
 
 _FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class MNIST(DataSource):
+class MNIST(ImageSource):
     """Handwritten digits (LeCun et al. 1998), read from ``<data_dir>/MNIST/raw``, plain or as .gz."""
 
     num_classes: Literal[10] = 10

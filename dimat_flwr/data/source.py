@@ -1,52 +1,53 @@
-"""What every data set component is: its facts for the configuration, and how to load it."""
+"""What every data set component is: its facts for the configuration, its task, and how to load and prepare it."""
 
 from abc import ABC, abstractmethod
 from functools import lru_cache
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from dimat_flwr.component import STRICT
+from dimat_flwr.data.augmentation import Augmentation
 from dimat_flwr.data.dataset import Dataset
-
-PerChannel = tuple[float, ...]
+from dimat_flwr.data.task import Classification, Task
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DataSource(ABC):
-    """A data set that can be loaded; a subclass fixes the facts and reads the files.
+    """A data set that can be loaded; a subclass says what an input looks like and reads the files.
+
+    Whatever the inputs are (images, rows of a table, token sequences), the rest of the system sees stored inputs, one
+    per row of a tensor, ``prepare``, which makes of some of them what the network takes, and the ``task``.
 
     Attributes:
         num_classes: number of classes.
-        channels: channels of an image.
-        image_size: height and width of an image.
-        mean: mean per channel of the training images, in 0..1.
-        std: standard deviation per channel.
-        flip: flip training images left to right with probability 1/2.
-        crop_padding: shift training images by up to this many pixels, black coming in; 0: never.
         data_dir: the folder that holds the data set's own folder; ``~`` is the home folder.
-        train_samples: train on a fixed, class-balanced part of this size; None: on all. See ``balanced_subset``.
+        train_samples: train on a fixed part of this size; None: on all. See ``balanced_subset``.
         test_samples: the same for testing.
     """
 
-    num_classes: int
-    channels: int
-    image_size: int
-    mean: PerChannel
-    std: PerChannel
-    flip: bool = False
-    crop_padding: int = Field(default=0, ge=0, le=64)
+    num_classes: int = Field(ge=1)
     data_dir: str | None = None
     train_samples: int | None = Field(default=None, ge=1)
     test_samples: int | None = Field(default=None, ge=1)
 
-    @model_validator(mode="after")
-    def _one_value_per_channel(self) -> "DataSource":
-        if not len(self.mean) == len(self.std) == self.channels:
-            raise ValueError(f"mean and std need {self.channels} values, not {len(self.mean)} and {len(self.std)}")
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive, not {self.std}")
-        return self
+    @property
+    def task(self) -> Task:
+        """Loss and metric: one of ``num_classes`` classes per sample, or per place of a sequence, unless overridden."""
+        return Classification(self.num_classes)
+
+    @abstractmethod
+    def example_input(self, samples: int = 2) -> Tensor:
+        """Return made-up inputs as the network takes them, to trace or check a network: zeros or valid tokens.
+
+        Args:
+            samples: B.
+
+        Returns:
+            (B, ...) in type and shape like the output of ``prepare``, on torch's default device.
+        """
 
     @abstractmethod
     def check(self) -> None:
@@ -64,6 +65,33 @@ class DataSource(ABC):
             DataError: missing, damaged or too small.
         """
 
+    def stored_input(self) -> tuple[torch.dtype, tuple[int, ...]]:
+        """Return type and shape of one input as ``read`` stores it; here, those of a prepared one."""
+        example = self.example_input(1)
+        return example.dtype, tuple(example.shape[1:])
+
+    def draw_augmentation(self, samples: int, generator: torch.Generator, device: torch.device) -> Augmentation | None:
+        """Return random changes for so many training samples; None, as here, where there are none to make.
+
+        Args:
+            samples: N.
+            generator: a CPU generator, the only source of randomness.
+            device: where the stored inputs are.
+        """
+        return None
+
+    def prepare(self, inputs: Tensor, augmentation: Augmentation | None = None) -> Tensor:
+        """Return what the network takes; a subclass whose stored inputs are something else overrides this.
+
+        Args:
+            inputs: (B, ...) stored inputs, on any device; they stay as they are.
+            augmentation: for just these samples; None for none.
+
+        Returns:
+            (B, ...) on the same device.
+        """
+        return inputs if augmentation is None else augmentation.apply(inputs)
+
     def load(self) -> Dataset:
         """Return the data set, the very same object for equal settings within a process.
 
@@ -78,5 +106,5 @@ class DataSource(ABC):
 def _load(source: DataSource) -> Dataset:
     source.check()
     dataset = source.read()
-    dataset.require(type(source).__name__, source.channels, source.image_size, source.num_classes)
+    dataset.require(type(source).__name__, source.task, *source.stored_input())
     return dataset

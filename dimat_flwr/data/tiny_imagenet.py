@@ -12,7 +12,7 @@ from dimat_flwr.component import STRICT
 from dimat_flwr.data.dataset import Dataset
 from dimat_flwr.data.errors import DataError
 from dimat_flwr.data.files import data_folders, find_folder
-from dimat_flwr.data.source import DataSource, PerChannel
+from dimat_flwr.data.images import ImageSource, PerChannel
 from dimat_flwr.data.subset import balanced_subset
 
 _FOLDER = "tiny-imagenet-200"
@@ -21,7 +21,7 @@ _Listing = list[tuple[Path, int]]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TinyImageNet(DataSource):
+class TinyImageNet(ImageSource):
     """Read from ``<data_dir>/tiny-imagenet-200``: train/<class>/images, and the validation images for testing.
 
     The validation images may lie in val/<class>/images or, as published, in val/images beside val_annotations.txt. Only

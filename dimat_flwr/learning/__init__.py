@@ -1,22 +1,27 @@
-"""Local training and evaluation: minibatches made on the device, cross entropy, and what came of it."""
+"""Local training and evaluation: minibatches made on the device, the task's loss, and what came of it."""
 
 from dimat_flwr.learning.batches import Batch, PeerData
 from dimat_flwr.learning.device import Precision, autocast, resolve_device
 from dimat_flwr.learning.errors import DeviceError, TrainingError
 from dimat_flwr.learning.evaluation import Evaluation, evaluate, local_accuracy
 from dimat_flwr.learning.gradients import gradient
+from dimat_flwr.learning.lr_schedules.base import LrSchedule
 from dimat_flwr.learning.mode import in_mode
-from dimat_flwr.learning.optimizers.base import OptimizerSource
+from dimat_flwr.learning.optimizer_state import restore_optimizer, save_optimizer
+from dimat_flwr.learning.optimizers.base import Optimizer, RunningOptimizer
 from dimat_flwr.learning.randomness import seeded
-from dimat_flwr.learning.training import TrainingResult, train, train_steps
+from dimat_flwr.learning.training import Correction, TrainingResult, train_epochs, train_steps
 
 __all__ = [
     "Batch",
+    "Correction",
     "DeviceError",
     "Evaluation",
-    "OptimizerSource",
+    "LrSchedule",
+    "Optimizer",
     "PeerData",
     "Precision",
+    "RunningOptimizer",
     "TrainingError",
     "TrainingResult",
     "autocast",
@@ -25,7 +30,9 @@ __all__ = [
     "in_mode",
     "local_accuracy",
     "resolve_device",
+    "restore_optimizer",
+    "save_optimizer",
     "seeded",
-    "train",
+    "train_epochs",
     "train_steps",
 ]

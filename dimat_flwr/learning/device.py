@@ -1,7 +1,7 @@
 """Which device to compute on, and in which number format."""
 
 import re
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -46,8 +46,9 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     Raises:
         DeviceError: this CUDA device has no bfloat16.
     """
+    if precision == "float32" or (precision == "auto" and device.type != "cuda"):
+        return nullcontext()
     able = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bfloat16" and not able:
         raise DeviceError(f"{torch.cuda.get_device_name(device)} has no bfloat16; set training.precision=float32")
-    use = precision == "bfloat16" or (precision == "auto" and device.type == "cuda" and able)
-    return torch.autocast(device.type, torch.bfloat16, enabled=use)
+    return torch.autocast(device.type, torch.bfloat16) if able else nullcontext()

@@ -9,10 +9,11 @@ from torch import nn
 @contextmanager
 def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """Put a whole model into training or evaluation mode and restore every module's own mode afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
+    others = [module for module in model.modules() if module.training is not training]
+    if others:  # a model that is in the mode already, as between minibatches, costs nothing
+        model.train(training)
     try:
         yield
     finally:
-        for module, was_training in before:
-            module.training = was_training
+        for module in others:
+            module.training = not training

@@ -1,19 +1,26 @@
 """Local training: whole epochs, or a number of minibatches that can be continued later."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
+from dimat_flwr.data import Task
 from dimat_flwr.learning.batches import Batch, PeerData
 from dimat_flwr.learning.device import Precision, autocast
 from dimat_flwr.learning.errors import TrainingError
-from dimat_flwr.learning.loss import class_loss
 from dimat_flwr.learning.mode import in_mode
-from dimat_flwr.learning.randomness import seeded
+from dimat_flwr.learning.optimizers.base import RunningOptimizer
+from dimat_flwr.learning.randomness import reseed, seeded
 from dimat_flwr.seeding import derive_seed
+
+Correction = Callable[[Mapping[str, Tensor], dict[str, Tensor]], Mapping[str, Tensor]]
+"""Makes of the parameters x and the gradients g, both by name, the gradients to step along; x must stay as it is."""
+
+Rate = float | Callable[[int], float]
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,8 @@ class TrainingResult:
     """What a training did.
 
     Attributes:
-        loss: mean cross entropy over the samples, each measured when it was trained on; None if there were none.
+        loss: mean of the minibatches' losses, weighted by their samples, each measured when it was trained on; None if
+            there were none.
         samples: samples trained on, counted as often as they were used.
         steps: minibatches.
         seconds: wall-clock time.
@@ -33,97 +41,138 @@ class TrainingResult:
     seconds: float
 
 
-def train(
+def train_epochs(
     model: nn.Module,
     data: PeerData,
-    optimizer: torch.optim.Optimizer,
+    optimizer: RunningOptimizer,
+    task: Task,
     *,
     epochs: int,
     batch_size: int,
     generator: torch.Generator,
     precision: Precision = "auto",
+    lr: Rate | None = None,
+    correct: Correction | None = None,
 ) -> TrainingResult:
     """Train a model in place, in training mode, for whole epochs of shuffled and augmented minibatches.
 
     Args:
-        model: returns class scores (B, classes); on the device of ``data``.
+        model: on the device of ``data``.
         data: what to train on.
-        optimizer: of the model's parameters.
+        optimizer: of the model's parameters; it is the caller's and keeps its state.
+        task: makes the loss of the model's scores.
         epochs: >= 0.
         batch_size: see ``PeerData.epoch``.
         generator: a CPU generator for order, augmentation and dropout.
         precision: see ``autocast``.
+        lr: learning rate of all parameters: one for all minibatches, or a function of the minibatch's number, counted
+            from 0 in this call; None: as the optimizer was built.
+        correct: changes the gradients before each step.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end of its epoch.
     """
     trace = _Trace()
+    update = _Update(model, optimizer, task, precision, data.device, lr, correct)
     seed = int(torch.randint(2**62, (), generator=generator))
     with in_mode(model, training=True), seeded(seed, data.device):
         for epoch in range(1, epochs + 1):
-            batches = data.epoch(batch_size, generator)
-            trace.add(_pass(model, batches, optimizer, precision, data.device), f"epoch {epoch} of {epochs}")
+            first = trace.steps
+            losses = [
+                update(number, batch) for number, batch in enumerate(data.epoch(batch_size, generator), start=first)
+            ]
+            trace.add(losses, f"epoch {epoch} of {epochs}")
     return trace.result()
 
 
 def train_steps(
     model: nn.Module,
     data: PeerData,
-    optimizer: torch.optim.Optimizer,
+    optimizer: RunningOptimizer,
+    task: Task,
     *,
     first: int,
     steps: int,
     batch_size: int,
     seed: int,
     precision: Precision = "auto",
+    lr: Rate | None = None,
+    correct: Correction | None = None,
 ) -> TrainingResult:
     """Train a model in place on minibatches ``first`` to ``first + steps - 1`` of the sequence that a seed defines.
 
     Calls that follow each other equal one long call: the sequence runs on through the epochs, see ``PeerData.batch``.
 
     Args:
-        model: see ``train``.
-        data: see ``train``.
-        optimizer: see ``train``.
+        model: see ``train_epochs``.
+        data: see ``train_epochs``.
+        optimizer: see ``train_epochs``.
+        task: see ``train_epochs``.
         first: minibatches done before, since the beginning of the sequence.
         steps: >= 0.
         batch_size: see ``PeerData.epoch``.
         seed: of the sequence.
         precision: see ``autocast``.
+        lr: see ``train_epochs``; a function is given the minibatch's number in the sequence.
+        correct: see ``train_epochs``.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end.
     """
     trace = _Trace()
-
-    def batches() -> Iterator[Batch]:
-        for number in range(first, first + steps):
-            torch.manual_seed(derive_seed(seed, round_number=number, purpose="dropout"))
-            yield data.batch(number, batch_size, seed)
-
+    update = _Update(model, optimizer, task, precision, data.device, lr, correct)
+    losses = []
     with in_mode(model, training=True), seeded(seed, data.device):
-        losses = _pass(model, batches(), optimizer, precision, data.device)
-        trace.add(losses, f"minibatches {first} to {first + steps - 1}")
+        for number in range(first, first + steps):
+            batch = data.batch(number, batch_size, seed)
+            reseed(derive_seed(seed, round_number=number, purpose="dropout"), data.device)
+            losses.append(update(number, batch))
+    trace.add(losses, f"minibatches {first} to {first + steps - 1}")
     return trace.result()
 
 
-def _pass(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    optimizer: torch.optim.Optimizer,
-    precision: Precision,
-    device: torch.device,
-) -> list[tuple[Tensor, int]]:
-    """Do one optimizer step per batch; return the mean loss, still on the device, and the size of each."""
-    losses = []
-    for images, labels in batches:
-        optimizer.zero_grad(set_to_none=True)
-        with autocast(device, precision):
-            loss = class_loss(model(images), labels)
+@dataclass(frozen=True, eq=False)
+class _Update:
+    """One optimizer step on one minibatch."""
+
+    model: nn.Module
+    optimizer: RunningOptimizer
+    task: Task
+    precision: Precision
+    device: torch.device
+    lr: Rate | None
+    correct: Correction | None
+
+    def __call__(self, number: int, batch: Batch) -> tuple[Tensor, int]:
+        """Return the mean loss, still on the device, and the number of samples."""
+        inputs, labels = batch
+        if self.lr is not None:
+            rate = self.lr(number) if callable(self.lr) else self.lr
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+        self.optimizer.zero_grad()
+        with autocast(self.device, self.precision):
+            scores = self.model(inputs)
+        loss = self.task.loss(scores, labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        losses.append((loss.detach(), len(labels)))
-    return losses
+        if self.correct is not None:
+            self._correct(self.correct)
+        self.optimizer.step()
+        return loss.detach(), len(labels)
+
+    def _correct(self, correct: Correction) -> None:
+        parameters = {name: own for name, own in self.model.named_parameters() if own.requires_grad}
+        gradients = {name: torch.zeros_like(own) if own.grad is None else own.grad for name, own in parameters.items()}
+        corrected = correct({name: own.detach() for name, own in parameters.items()}, gradients)
+        for name, own in parameters.items():
+            given = corrected.get(name)
+            if given is None or given.shape != own.shape:
+                found = "none" if given is None else f"one of shape {tuple(given.shape)}"
+                raise TrainingError(
+                    f"the gradient correction gave {found} for parameter '{name}' {tuple(own.shape)}; it must return "
+                    "a gradient of the same shape for every one it is given"
+                )
+            own.grad = given.detach()
 
 
 class _Trace:
@@ -131,24 +180,22 @@ class _Trace:
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._total, self._samples, self._steps = 0.0, 0, 0
+        self._total, self._samples, self.steps = 0.0, 0, 0
 
     def add(self, losses: list[tuple[Tensor, int]], where: str) -> None:
         if not losses:
             return
-        values = torch.stack([loss for loss, _ in losses]).double().cpu()
-        finite = values.isfinite()
-        if not finite.all():
-            step = int((~finite).nonzero()[0]) + 1
-            raise TrainingError(
-                f"the training loss became {values[step - 1].item()} in {where}, at its minibatch {step} of "
-                f"{len(losses)}; try a lower optimizer.lr, training.precision=float32, or look for NaN in the weights"
-            )
-        sizes = torch.tensor([size for _, size in losses], dtype=torch.float64)
-        self._total += float(values @ sizes)
-        self._samples += int(sizes.sum())
-        self._steps += len(losses)
+        values = torch.stack([loss for loss, _ in losses]).tolist()
+        for step, (value, (_, samples)) in enumerate(zip(values, losses, strict=True), start=1):
+            if not isfinite(value):
+                raise TrainingError(
+                    f"the training loss became {value} in {where}, at its minibatch {step} of {len(losses)}; try a "
+                    "lower optimizer.lr, training.precision=float32, or look for NaN in the weights"
+                )
+            self._total += value * samples
+            self._samples += samples
+        self.steps += len(losses)
 
     def result(self) -> TrainingResult:
         loss = self._total / self._samples if self._samples else None
-        return TrainingResult(loss, self._samples, self._steps, time.perf_counter() - self._start)
+        return TrainingResult(loss, self._samples, self.steps, time.perf_counter() - self._start)

@@ -1,22 +1,23 @@
 """Align neighbours' networks to mine, mix them, and make the mix work on my data."""
 
-from dimat_flwr.merging.activations import MatchingOptions, Taps, match_activations, match_neighbours
+from dimat_flwr.merging.activation_matching import MatchingOptions, Taps, match_activations, match_neighbours
 from dimat_flwr.merging.alignment import Method, align
-from dimat_flwr.merging.batchnorm import recalibrate_batchnorm
+from dimat_flwr.merging.batchnorm import recalibrate_batchnorm, running_statistics
 from dimat_flwr.merging.check import Batch, MergeError
 from dimat_flwr.merging.families import share_moved
-from dimat_flwr.merging.merge_step import (
+from dimat_flwr.merging.merge_models import (
     BatchNormPolicy,
     Merged,
     MergeOptions,
     Neighbour,
+    align_and_mix,
     merge,
     merge_with_report,
 )
 from dimat_flwr.merging.mixing import Mixture
 from dimat_flwr.merging.moments import Statistic
 from dimat_flwr.merging.optimizer import OptimizerState, merge_optimizer
-from dimat_flwr.merging.weights import match_weights
+from dimat_flwr.merging.weight_matching import match_weights
 
 __all__ = [
     "Batch",
@@ -32,6 +33,7 @@ __all__ = [
     "Statistic",
     "Taps",
     "align",
+    "align_and_mix",
     "match_activations",
     "match_neighbours",
     "match_weights",
@@ -39,5 +41,6 @@ __all__ = [
     "merge_optimizer",
     "merge_with_report",
     "recalibrate_batchnorm",
+    "running_statistics",
     "share_moved",
 ]

@@ -6,9 +6,9 @@ from typing import Literal, Unpack
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.merging.activations import MatchingOptions, match_neighbours
+from dimat_flwr.merging.activation_matching import MatchingOptions, match_neighbours
 from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same_architecture
-from dimat_flwr.merging.weights import match_weights
+from dimat_flwr.merging.weight_matching import match_weights
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 
 Method = Literal["activation", "weight", "none"]

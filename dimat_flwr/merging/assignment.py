@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Order = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
@@ -19,7 +18,7 @@ def assign(scores: Array, stickiness: float = 0.0) -> Order:
     Returns:
         p (N,): my unit u is matched with their unit p[u].
     """
-    best = linear_sum_assignment(scores, maximize=True)[1].astype(np.int64)
+    best = _best(scores)
     identity = np.arange(len(best), dtype=np.int64)
     return best if _worth_it(_total(scores, best), _total(scores, identity), stickiness) else identity
 
@@ -49,9 +48,9 @@ def assign_blocks(
         for mine in range(heads):
             for theirs in range(heads):
                 block = scores[mine, :, theirs, :]
-                kind[mine, theirs] = linear_sum_assignment(block, maximize=True)[1]
+                kind[mine, theirs] = _best(block)
                 pairs[mine, theirs] += _total(block, kind[mine, theirs])
-    best = linear_sum_assignment(pairs, maximize=True)[1].astype(np.int64)
+    best = _best(pairs)
     heads_in_place = np.arange(heads, dtype=np.int64)
     unmoved = 0.0 if blocks is None else float(np.trace(blocks))
     unmoved += sum(float(np.einsum("huhu->", scores)) for scores in members)
@@ -66,3 +65,10 @@ def _total(scores: Array, order: Order) -> float:
 
 def _worth_it(best: float, identity: float, stickiness: float) -> bool:
     return best - identity > stickiness * abs(best)
+
+
+def _best(scores: Array) -> Order:
+    """Return the columns (N,) of the assignment with the largest sum of scores (N, N)."""
+    from scipy.optimize import linear_sum_assignment  # here, so that a peer that never aligns does not load it
+
+    return linear_sum_assignment(scores, maximize=True)[1].astype(np.int64)  # type: ignore[no-any-return]

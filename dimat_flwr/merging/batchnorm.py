@@ -56,7 +56,7 @@ def running_statistics(model: nn.Module) -> frozenset[str]:
     return frozenset(f"{prefix}{name}" for prefix in _batchnorms(model) for name in RUNNING)
 
 
-def with_weights(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
+def with_state(model: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy of ``model`` whose parameters and buffers are the very tensors of ``state``; nothing is copied.
 
     Args:

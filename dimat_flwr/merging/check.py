@@ -73,26 +73,23 @@ def check_finite(state: Mapping[str, Tensor], whose: str) -> None:
         )
 
 
-def check_weights(weights: Sequence[float], neighbours: int | None = None) -> None:
-    """Check mixing weights: mine first, then one per neighbour; finite and summing to 1 (within 1e-6).
+def check_row(row: Sequence[float], neighbours: int | None = None) -> None:
+    """Check a row of mixing weights: mine first, then one per neighbour; finite and summing to 1 (within 1e-6).
 
     Args:
-        weights: the mixing weights.
+        row: my row of the mixing matrix.
         neighbours: how many neighbours there are, None while not known.
 
     Raises:
         MergeError: the count or the sum is wrong, or a weight is not a finite number.
     """
-    if neighbours is not None and len(weights) != neighbours + 1:
+    if neighbours is not None and len(row) != neighbours + 1:
+        raise MergeError(f"{len(row)} mixing weights for {neighbours} neighbours: give {neighbours + 1}, mine first.")
+    if not all(math.isfinite(weight) for weight in row):
+        raise MergeError(f"mixing weights must be finite numbers, but they are {list(row)}.")
+    if abs(math.fsum(row) - 1) > 1e-6:
         raise MergeError(
-            f"{len(weights)} mixing weights for {neighbours} neighbours: give {neighbours + 1}, mine first."
-        )
-    if not all(math.isfinite(weight) for weight in weights):
-        raise MergeError(f"mixing weights must be finite numbers, but they are {list(weights)}.")
-    if abs(math.fsum(weights) - 1) > 1e-6:
-        raise MergeError(
-            f"mixing weights must sum to 1, but {list(weights)} sum to {math.fsum(weights):.6g}: "
-            "divide them by their sum."
+            f"mixing weights must sum to 1, but {list(row)} sum to {math.fsum(row):.6g}: divide them by their sum."
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from dimat_flwr.merging.check import MergeError, check_same_architecture, check_weights
+from dimat_flwr.merging.check import MergeError, check_row, check_same_architecture
 from dimat_flwr.merging.mixing import Mixture
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 
@@ -14,25 +14,25 @@ OptimizerState = Mapping[str, Mapping[str, Tensor]]  # such as "exp_avg" -> para
 def merge_optimizer(
     mine: OptimizerState,
     neighbours: Sequence[OptimizerState],
-    weights: Sequence[float],
+    row: Sequence[float],
     spec: PermutationSpec,
     permutations: Sequence[Permutation],
 ) -> dict[str, dict[str, Tensor]]:
-    """Mix optimizer states with the weights and permutations that merged their models.
+    """Mix optimizer states with the row and permutations that merged their models.
 
     Args:
         mine: my state: kind of tensor (``"momentum_buffer"``, ``"exp_avg"``, ``"exp_avg_sq"``) -> parameter's name in
             the state dict -> tensor of the parameter's shape. Tensors of other names, such as step counts, are
             mixed without being permuted where they are floating-point, and stay mine otherwise.
         neighbours: the neighbours' states, of the same kinds and names.
-        weights: mixing weights that sum to 1, mine first.
+        row: mixing weights that sum to 1, mine first.
         spec: the network's permutation groups.
         permutations: one per neighbour, as in ``Merged.permutations``.
 
     Raises:
-        MergeError: the numbers of neighbours, weights and permutations differ, or the states do not fit each other.
+        MergeError: the numbers of neighbours, mixing weights and permutations differ, or the states do not fit.
     """
-    check_weights(weights, len(neighbours))
+    check_row(row, len(neighbours))
     if len(permutations) != len(neighbours):
         raise MergeError(
             f"{len(permutations)} permutations for {len(neighbours)} neighbours: give one each, spec.identity() for "
@@ -40,9 +40,9 @@ def merge_optimizer(
         )
     merged = {}
     for kind, tensors in mine.items():
-        mixture = Mixture(tensors, weights[0])
+        mixture = Mixture(tensors, row[0])
         for number, (theirs, permutation) in enumerate(zip(neighbours, permutations, strict=True), start=1):
             check_same_architecture(tensors, theirs.get(kind, {}), f"'{kind}' in the optimizer of neighbour {number}")
-            mixture.add(spec.apply_to(theirs[kind], permutation), weights[number])
+            mixture.add(spec.apply_to(theirs[kind], permutation), row[number])
         merged[kind] = mixture.result()
     return merged

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.merging.batchnorm import device_of, inputs_on, running_statistics, with_weights
+from dimat_flwr.merging.batchnorm import device_of, inputs_on, running_statistics, with_state
 from dimat_flwr.merging.check import Batch, MergeError, nonempty
 from dimat_flwr.symmetry import PermutationSpec
 
@@ -65,7 +65,7 @@ class Repair:
         def observe(name: str, units: Tensor) -> None:
             means.setdefault(name, []).append(_moments_of(units))
 
-        self._run(with_weights(self._model, state), observe)
+        self._run(with_state(self._model, state), observe)
         for name, found in _pooled(means).items():
             self._target[name] = self._target.get(name, 0) + weight * found
 
@@ -75,7 +75,7 @@ class Repair:
         A layer without bias is rescaled only. Units that never vary, in the mix or in all ancestors, are left alone.
         """
         corrected = dict(merged)
-        network = with_weights(self._model, merged)
+        network = with_state(self._model, merged)
         layers = dict(network.named_modules())
         measured: dict[str, list[Tensor]] = {}
 

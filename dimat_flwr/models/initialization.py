@@ -6,8 +6,8 @@ from torch import nn
 def initialize(network: nn.Module) -> None:
     """Draw first weights from torch's global generator: He normal, zero biases; BatchNorm starts as the identity.
 
-    Source: He et al., Delving Deep into Rectifiers (ICCV 2015), equation 10. Linear layers are the classifiers here and
-    keep torch's own uniform draw, whose smaller scores start the loss near log(classes).
+    Source: He et al., Delving Deep into Rectifiers (ICCV 2015), equation 10. Linear layers keep torch's own uniform
+    draw: as classifiers their smaller scores start the loss near log(classes).
 
     Args:
         network: changed in place; may be on the meta device.

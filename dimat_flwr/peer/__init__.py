@@ -1,5 +1,5 @@
 """One peer's life: its state, what it is asked to do with one message, and running the algorithm."""
 
-from dimat_flwr.peer.handle import handle_setup, handle_step
+from dimat_flwr.peer.handle import handle
 
-__all__ = ["handle_setup", "handle_step"]
+__all__ = ["handle"]

@@ -1,42 +1,65 @@
 """Opening what neighbours sent: every payload is checked, a bad one is rejected, recorded and done without."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
 
 from flwr.app import RecordDict
-from torch import Tensor
 
-from dimat_flwr.algorithms.interface import Inbox, Weights
-from dimat_flwr.topology import renormalize
+from dimat_flwr.algorithms.interface import Algorithm, Inbox
+from dimat_flwr.events import MAX_REASON, Rejected, clip
+from dimat_flwr.peer.session import Session
+from dimat_flwr.peer.state import PeerState
+from dimat_flwr.topology import Row
 from dimat_flwr.wire import names
+from dimat_flwr.wire.codecs.base import Codec, Passage
 from dimat_flwr.wire.instruction import Instruction
-from dimat_flwr.wire.payload import Payload, PayloadError, decode
+from dimat_flwr.wire.payload import Payload, PayloadError, from_record
 
 
 def open_inbox(
     content: RecordDict,
     instruction: Instruction,
-    like: Mapping[str, Tensor],
-    record: Callable[..., None],
-) -> tuple[Inbox, Weights]:
-    """Return the payloads that may be used and the weights that go with them.
+    algorithm: Algorithm,
+    codec: Codec,
+    session: Session,
+    state: PeerState,
+    *,
+    refused: Collection[int] = (),
+) -> tuple[Inbox, Row]:
+    """Return the payloads that may be used and the row that goes with them.
 
     Args:
         content: the message's records.
-        instruction: who sent something, and the weights.
-        like: names, shapes and types a payload must have.
-        record: called as ``record("rejected", **{"from": j}, reason=...)`` for each payload that may not be used.
+        instruction: whose payloads are in it, and the row.
+        algorithm: says what a payload looks like.
+        codec: reads them.
+        session: takes a ``Rejected`` event, and a place among the absent, for each payload that may not be used.
+        state: holds the codec's memory.
+        refused: sources to do without.
     """
     inbox: dict[int, Payload] = {}
-    for source in instruction.sources:
-        tensors: Any = content.get(names.inbox(names.TENSORS, source))
-        numbers: Any = content.get(names.inbox(names.NUMBERS, source))
+    if not instruction.row.sources:
+        return inbox, instruction.row
+    like = algorithm.expects(instruction.exchange, session)
+    bounds = algorithm.expected_numbers(instruction.exchange, session)
+    for source in instruction.row.sources:
+        if source in refused:
+            session.absent[source] = "rejected"
+            continue
+        passage = Passage(instruction.run, instruction.round, instruction.exchange, source, instruction.peer)
         try:
-            inbox[source] = decode(tensors, numbers, like)
-        except PayloadError as error:
-            record("rejected", **{"from": source}, reason=str(error).strip())
-    row = dict(zip(instruction.sources, instruction.source_weights, strict=True))
-    row[instruction.peer] = instruction.own_weight
-    present = {*inbox, instruction.peer}
-    kept = renormalize(row, present) if instruction.row_stochastic else {j: row[j] for j in present}
-    return inbox, Weights(kept[instruction.peer], {source: kept[source] for source in inbox})
+            blob = from_record(content.get(names.inbox(source)))
+            payload = codec.decode(blob, passage, like, state.codec, bounds.keys())
+            _check_numbers(payload, bounds)
+            inbox[source] = payload
+        # Bytes from outside may break a codec in ways that nobody thought of: they are the sender's fault, not ours.
+        except Exception as error:  # noqa: BLE001
+            reason = str(error) if isinstance(error, PayloadError) else f"unreadable: {type(error).__name__}: {error}"
+            session.record(Rejected(source=source, reason=clip(reason, MAX_REASON)))
+            session.absent[source] = "rejected"
+    return inbox, instruction.row.restricted_to(inbox)
+
+
+def _check_numbers(payload: Payload, bounds: Mapping[str, tuple[float, float]]) -> None:
+    for name, (low, high) in bounds.items():
+        if not low <= payload.numbers[name] <= high:
+            raise PayloadError(f"number '{name}' is {payload.numbers[name]:.6g}, outside of {low:.6g} to {high:.6g}")

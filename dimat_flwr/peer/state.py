@@ -1,13 +1,24 @@
 """What a peer keeps from one message to the next, in Flower's ``context.state``; it never leaves the peer."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+import numpy as np
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-_WEIGHTS, _TENSORS, _OPTIMIZER, _NUMBERS, _FACTS = "weights", "tensors", "optimizer", "numbers", "facts"
+from dimat_flwr.learning import Evaluation
+from dimat_flwr.wire.payload import Payload, pack
+
+_BLOB, _FACTS = "blob", "facts"
+_SEPARATOR = "\x1f"  # between the parts of a tensor's name; no module or parameter can have it in its own
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
+    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}  # fmt: skip
 
 
 @dataclass
@@ -15,43 +26,75 @@ class PeerState:
     """A peer between two messages.
 
     Attributes:
-        weights: the model's state dict; empty before round 0.
-        tensors: the algorithm's own tensors.
-        numbers: the algorithm's own numbers.
-        optimizer: the optimizer's moments as ``<parameter>/<name>`` where they are kept from round to round.
+        model: the model's state dict; empty before the first exchange.
+        settled: BatchNorm's statistics measured for just this model, by name; empty where none were asked for since
+            the model last changed.
+        stale: whether the statistics in ``model`` are a mixture that is true of no model.
+        optimizer: the optimizer's moments as ``<parameter>/<name>``, where they are kept from round to round.
+        slots: the algorithm's own tensors: slot -> name -> tensor.
+        codec: the codec's memory.
         batches_drawn: minibatches taken one at a time so far, so that the next one goes on in the epoch's order.
-        evaluation: the last evaluation while the model has not changed since; empty otherwise.
+        measured: the last evaluation while the model has not changed since.
     """
 
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    numbers: dict[str, float] = field(default_factory=dict)
+    model: dict[str, Tensor] = field(default_factory=dict)
+    settled: dict[str, Tensor] = field(default_factory=dict)
+    stale: bool = False
     optimizer: dict[str, Tensor] = field(default_factory=dict)
+    slots: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    codec: dict[str, Tensor] = field(default_factory=dict)
     batches_drawn: int = 0
-    evaluation: dict[str, Any] = field(default_factory=dict)
+    measured: Evaluation | None = None
 
 
 def load_state(records: RecordDict) -> PeerState:
-    """Read a peer's state from ``context.state``; a fresh one where there is none."""
+    """Read a peer's state from ``context.state``; a fresh one where there is none. Its tensors may be written to."""
     if _FACTS not in records.config_records:
         return PeerState()
     facts = json.loads(str(records.config_records[_FACTS]["json"]))
-    numbers = {name: float(value) for name, value in records.metric_records[_NUMBERS].items()}  # type: ignore[arg-type]
-    return PeerState(
-        weights=dict(records.array_records[_WEIGHTS].to_torch_state_dict()),
-        tensors=dict(records.array_records[_TENSORS].to_torch_state_dict()),
-        optimizer=dict(records.array_records[_OPTIMIZER].to_torch_state_dict()),
-        numbers=numbers,
-        batches_drawn=facts["batches_drawn"],
-        evaluation=facts["evaluation"],
-    )
+    state = PeerState(stale=facts["stale"], batches_drawn=facts["batches_drawn"])
+    if facts["measured"] is not None:
+        loss, correct, counts = facts["measured"]
+        state.measured = Evaluation(loss, np.array(correct, np.int64), np.array(counts, np.int64))
+    for name, tensor in _open(records.array_records[_BLOB]["tensors"].data).items():
+        part, *path = name.split(_SEPARATOR)
+        if part == "slots":
+            state.slots.setdefault(path[0], {})[path[1]] = tensor
+        else:
+            getattr(state, part)[path[0]] = tensor
+    return state
 
 
 def save_state(state: PeerState, records: RecordDict) -> None:
     """Put a peer's state into ``context.state``, replacing what was there."""
-    facts = {"batches_drawn": state.batches_drawn, "evaluation": state.evaluation}
-    records[_WEIGHTS] = ArrayRecord(state.weights)
-    records[_TENSORS] = ArrayRecord(state.tensors)
-    records[_OPTIMIZER] = ArrayRecord(state.optimizer)
-    records[_NUMBERS] = MetricRecord(dict(state.numbers))
+    tensors: dict[str, Tensor] = {}
+    for part in ("model", "settled", "optimizer", "codec"):
+        named: Mapping[str, Tensor] = getattr(state, part)
+        tensors |= {f"{part}{_SEPARATOR}{name}": tensor for name, tensor in named.items()}
+    for slot, named in state.slots.items():
+        tensors |= {f"slots{_SEPARATOR}{slot}{_SEPARATOR}{name}": tensor for name, tensor in named.items()}
+    facts = {
+        "stale": state.stale,
+        "batches_drawn": state.batches_drawn,
+        "measured": None if state.measured is None else _figures(state.measured),
+    }
+    blob = pack(Payload(tensors))
+    records[_BLOB] = ArrayRecord({"tensors": Array("uint8", (len(blob),), "dimat.state", blob)})
     records[_FACTS] = ConfigRecord({"json": json.dumps(facts)})
+
+
+def _figures(measured: Evaluation) -> list[Any]:
+    return [measured.loss, measured.class_correct.tolist(), measured.class_counts.tolist()]
+
+
+def _open(blob: bytes) -> dict[str, Tensor]:
+    """Return the tensors that ``pack`` put into a blob of our own, in one copy of its data."""
+    length = int.from_bytes(blob[:8], "little")
+    data = bytearray(memoryview(blob)[8 + length :])
+    tensors = {}
+    for name, entry in json.loads(blob[8 : 8 + length]).items():
+        dtype, shape, (start, stop) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+        count = (stop - start) // dtype.itemsize
+        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=start) if count else torch.empty(0, dtype=dtype)
+        tensors[name] = flat.view(shape)
+    return tensors

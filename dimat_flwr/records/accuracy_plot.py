@@ -1,85 +1,83 @@
 """The plot of a run's accuracy over its rounds."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-# (stage, label, colour, line style, marker, width): before and after the merge are the two lines to compare. What is
-# measured after training is what the next round starts from, so it is drawn only where no round merged.
+from dimat_flwr.records.figure import HEALTHY, INK, LOST, accuracy_axes, new_figure, run_title, save, title
+from dimat_flwr.records.headline import final_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# (stage, label, colour, line style, marker, width): what a merge brings, and what the training after it makes of it.
 _LINES = (
-    ("before_merge", "before merge", "#d1495b", "--", "s", 1.8),
-    ("after_merge", "after merge", "#00798c", "-", "o", 2.4),
-    ("after_training", "after training", "#8a8a8a", ":", "^", 1.4),
+    ("after_merge", "after merge", HEALTHY, "-", "o", 2.4),
+    ("after_training", "after training", "#e09f3e", "--", "s", 1.7),
 )
 _MANY_ROUNDS = 40  # above this, markers would hide the lines
 
 
 def plot_accuracy(summary: dict[str, Any], path: Path) -> None:
-    """Draw mean accuracy and spread over the peers, one line per stage, as a PNG.
+    """Draw accuracy over the rounds, one line per stage, and where the saved models ended, as a PNG.
 
     Args:
         summary: see ``dimat_flwr.records.summary.summarize``.
         path: the file to write.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # imported late: slow, and not every run draws
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    figure = Figure(figsize=(7.2, 4.2), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
+    figure, axes = new_figure(7.6, 4.5)
     rounds = summary["rounds"]
-    drawn: list[tuple[float, float]] = []
-    for stage, label, colour, style, marker, width in _LINES:
-        if stage == "after_training" and drawn:
-            continue
-        points = [
-            (entry["round"], entry[f"accuracy_{stage}"], entry[f"accuracy_{stage}_spread"])
-            for entry in rounds
-            if entry[f"accuracy_{stage}"] is not None
-        ]
-        if not points:
-            continue
-        x, mean, spread = (np.array(column, dtype=float) for column in zip(*points, strict=True))
-        low, high = np.clip(mean - spread, 0, 100), np.clip(mean + spread, 0, 100)
-        axes.fill_between(x, low, high, color=colour, alpha=0.13, linewidth=0)
-        axes.plot(
-            x,
-            mean,
-            style,
-            color=colour,
-            linewidth=width,
-            marker=marker if len(x) <= _MANY_ROUNDS else None,
-            markersize=4.5,
-            label=f"{label} (last {mean[-1]:.1f} %)",
-        )
-        drawn.append((float(low.min()), float(high.max())))
-    if drawn:
-        lowest, highest = min(low for low, _ in drawn), max(high for _, high in drawn)
-        margin = max(1.0, 0.06 * (highest - lowest))
-        axes.set_ylim(max(0.0, lowest - margin), min(101.0, highest + margin))
-        first, last = min(entry["round"] for entry in rounds), max(entry["round"] for entry in rounds)
-        beside = 0.03 * (last - first) or 0.5
-        axes.set_xlim(first - beside, last + beside)  # the whole run, also the rounds that reported nothing
-        axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none")
-    else:
-        axes.text(
-            0.5, 0.5, "no accuracy was reported", ha="center", va="center", transform=axes.transAxes, color="#666"
-        )
-        axes.set_ylim(0, 100)
-    axes.set_title(_title(summary), fontsize=12)
-    axes.set_xlabel("round")
-    axes.set_ylabel("accuracy (%): mean ± std over peers")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.grid(visible=True, color="#e6e6e6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path)
+    shown = {entry["round"] for entry in rounds}
+    if summary["status"] == "running" and isinstance(summary.get("rounds_planned"), int):
+        shown.add(summary["rounds_planned"])  # how far there is to go
+    ranges = [drawn for line in _LINES if (drawn := _draw_line(axes, rounds, *line))]
+    if summary["final_accuracy"] is not None and shown:
+        ranges.append(_draw_final(axes, summary, max(shown)))
+    if ranges:
+        _mark_losses(axes, summary["lost_peers"])
+        axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9.5)
+    accuracy_axes(axes, sorted(shown) or [0], ranges)
+    title(figure, axes, run_title(summary), final_line(summary))
+    save(figure, path)
 
 
-def _title(summary: dict[str, Any]) -> str:
-    parts = [str(summary[key]) for key in ("algorithm", "topology", "dataset") if summary.get(key) is not None]
-    if summary.get("peers") is not None:
-        parts.append(f"{summary['peers']} peers")
-    return " · ".join(parts) or "a run without a name"
+def _draw_line(
+    axes: "Axes",
+    rounds: list[dict[str, Any]],
+    stage: str,
+    label: str,
+    colour: str,
+    style: str,
+    marker: str,
+    width: float,
+) -> tuple[float, float] | None:
+    """Draw one stage and return its lowest and highest value; None where nobody reported it."""
+    key = f"accuracy_{stage}"
+    points = [(entry["round"], entry[key], entry[f"{key}_spread"]) for entry in rounds if entry[key] is not None]
+    if not points:
+        return None
+    x, mean, spread = (np.array(column, dtype=float) for column in zip(*points, strict=True))
+    low, high = np.clip(mean - spread, 0, 100), np.clip(mean + spread, 0, 100)
+    axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        x, mean, style, zorder=2 + width / 10, color=colour, linewidth=width, markersize=4.5,
+        label=f"{label} (last {mean[-1]:.1f} %)", marker=marker if len(x) <= _MANY_ROUNDS else None,
+    )  # fmt: skip
+    return float(low.min()), float(high.max())
+
+
+def _draw_final(axes: "Axes", summary: dict[str, Any], at: int) -> tuple[float, float]:
+    mean, spread = summary["final_accuracy"], summary["final_accuracy_spread"]
+    axes.errorbar(
+        [at], [mean], yerr=[spread], fmt="D", color=INK, markersize=6, markerfacecolor="white", markeredgewidth=1.8,
+        capsize=3, linewidth=1.4, zorder=5, label=f"saved models ({mean:.1f} %)",
+    )  # fmt: skip
+    return max(0.0, mean - spread), min(100.0, mean + spread)
+
+
+def _mark_losses(axes: "Axes", lost_peers: dict[str, int]) -> None:
+    """Mark the rounds from which on the mean is one over fewer peers."""
+    for number, when in enumerate(sorted(set(lost_peers.values()))):
+        label = f"a peer lost ({len(lost_peers)} in all)" if number == 0 else None
+        axes.axvline(when, color=LOST, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1, label=label)

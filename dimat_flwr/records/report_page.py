@@ -1,14 +1,18 @@
 """The report of a run: one HTML file that needs nothing else, with the plots inside."""
 
 import base64
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from dimat_flwr.events import STAGES
 from dimat_flwr.records.accuracy_plot import plot_accuracy
 from dimat_flwr.records.errors import RecordsError
-from dimat_flwr.records.rounds import STAGES
+from dimat_flwr.records.figure import run_title
+from dimat_flwr.records.files import replace_file
+from dimat_flwr.records.headline import final_line, peers_reported, percent, readable_bytes, readable_time
 from dimat_flwr.records.topology_plot import plot_topology
 
 _PAGE = Template("""<!doctype html>
@@ -16,47 +20,61 @@ _PAGE = Template("""<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
+$refresh<title>$title</title>
 <style>
-  body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
-  h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+  :root { --ink: #222; --faint: #6b6b6b; --line: #e2e2e2; --teal: #00798c; --red: #d1495b; --gold: #b7791f; }
+  body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 68rem; margin: 2rem auto; padding: 0 1em; }
+  h1 { font-size: 1.6rem; margin: 0 0 .4rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+  p { margin: .3rem 0 .6rem; } .faint { color: var(--faint); }
+  .status { display: inline-block; padding: .15rem .7rem; border-radius: 1rem; color: white; background: var(--faint); }
+  .completed .status { background: var(--teal); } .failed .status { background: var(--red); }
+  .incomplete .status, .interrupted .status { background: var(--gold); }
+  .tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin: 1.2rem 0; }
+  .tile { border: 1px solid var(--line); border-radius: .6rem; padding: .6rem 1rem; min-width: 7.5rem; }
+  .tile b { display: block; font-size: 1.35rem; font-variant-numeric: tabular-nums; }
+  .tile span { color: var(--faint); }
   .plots { display: flex; flex-wrap: wrap; gap: 1rem; align-items: center; }
-  .plots img { max-width: 100%; } .plots .wide { width: 36rem; } .plots .square { width: 24rem; }
+  .plots img { max-width: 100%; } .plots .wide { width: 38rem; } .plots .square { width: 24rem; }
   .scroll { overflow-x: auto; }
-  table { border-collapse: collapse; } td, th { padding: .2rem .7rem; border-bottom: 1px solid #ddd; text-align: left; }
-  table.numbers td, table.numbers th { text-align: right; font-variant-numeric: tabular-nums; }
-  pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; }
-  .failed { color: #d1495b; }
+  table { border-collapse: collapse; } td, th { padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }
+  td, th { border-bottom: 1px solid var(--line); } th { font-weight: 600; }
+  .numbers td, .numbers th { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+  .problems td:last-child { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9em; }
+  .file { font-family: ui-monospace, monospace; font-size: .85em; }
+  pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; border-radius: .4rem; }
 </style>
 </head>
-<body>
+<body class="$status">
 <h1>$title</h1>
-<p class="$status">$headline</p>
+<p><span class="status">$status</span> $reason</p>
+<p class="faint">$headline</p>
+<div class="tiles">$tiles</div>
 <div class="plots"><img class="wide" alt="accuracy over the rounds" src="$accuracy_image">
 <img class="square" alt="the topology" src="$topology_image"></div>
+<h2>Saved models</h2>
+<p class="faint">Measured on exactly the tensors that are in the files; paths are below the run's folder on each peer's
+machine.</p>
+<div class="scroll">$final</div>
+<h2>Rounds</h2>
+<p class="faint">Mean ± standard deviation over the peers that reported; accuracies in percent.</p>
+<div class="scroll">$rounds</div>
+<h2>Failures, late peers, rejected payloads</h2>
+<div class="scroll">$problems</div>
 <h2>The run</h2>
-<table>$facts</table>
+<div class="scroll"><table>$facts</table></div>
 <h2>Command</h2>
 <pre>$command</pre>
-<h2>Rounds</h2>
-<p>Accuracies in percent: mean ± standard deviation over the peers that reported.</p>
-<div class="scroll">$rounds</div>
-<h2>Failures, late and rejected models</h2>
-<div class="scroll">$problems</div>
 <h2>Configuration</h2>
 <pre>$config</pre>
 </body>
 </html>
 """)
-_ELSEWHERE = {
-    "status",
-    "reason",
-    "command",
-    "edges",
-    "rounds",
-    "problems",
-    "versions",
-}  # shown outside the facts' table
+_SHOWN_ELSEWHERE = {
+    "status", "reason", "command", "edges", "rounds", "problems", "problems_total", "versions", "final",
+    "last_accuracy", "final_accuracy", "final_accuracy_spread", "final_peers", "lost_peers",
+}  # fmt: skip
+_MANY_ROUNDS = 300  # a longer table shows the first and the last ones
+_REFRESH = '<meta http-equiv="refresh" content="15">\n'
 
 
 def draw_report(folder: Path, summary: dict[str, Any]) -> list[Path]:
@@ -64,52 +82,63 @@ def draw_report(folder: Path, summary: dict[str, Any]) -> list[Path]:
 
     Args:
         folder: the run's folder; its config.yaml is shown where it exists.
-        summary: see ``dimat_flwr.records.summary.summarize``.
+        summary: see ``dimat_flwr.records.summary.summarize``. While the run goes on, the page loads itself anew.
 
     Raises:
         RecordsError: a file cannot be written.
     """
     accuracy, topology, report = (folder / name for name in ("accuracy.png", "topology.png", "report.html"))
     config = folder / "config.yaml"
+    plot_accuracy(summary, accuracy)
+    plot_topology(summary, topology)
     try:
-        plot_accuracy(summary, accuracy)
-        plot_topology(summary, topology)
-        text = config.read_text(encoding="utf-8") if config.exists() else "not recorded"
-        report.write_text(_page(summary, accuracy, topology, text), encoding="utf-8")
+        text = config.read_text(encoding="utf-8", errors="replace") if config.exists() else "not recorded"
+        page = _page(summary, accuracy, topology, text)
     except OSError as error:
-        raise RecordsError(
-            f"cannot draw the report in {folder}: {error}; is the disk full, or the folder gone?"
-        ) from error
+        raise RecordsError(f"cannot read what belongs into {report}: {error}; is the folder gone?") from error
+    replace_file(report, page.encode())
     return [accuracy, topology, report]
 
 
 def _page(summary: dict[str, Any], accuracy: Path, topology: Path, config: str) -> str:
-    names = [str(summary[key]) for key in ("algorithm", "topology", "dataset") if summary.get(key) is not None]
     return _PAGE.substitute(
-        title=escape(" · ".join(names) or "A run"),
+        refresh=_REFRESH if summary["status"] == "running" else "",
+        title=escape(run_title(summary)),
         status=escape(summary["status"]),
-        headline=escape(_headline(summary)),
+        reason=escape(summary["reason"] or ""),
+        headline=escape(final_line(summary)),
+        tiles=_tiles(summary),
         accuracy_image=_inlined(accuracy),
         topology_image=_inlined(topology),
-        facts=_facts(summary),
-        command=escape(summary.get("command") or "not recorded"),
+        final=_final(summary["final"]),
         rounds=_rounds(summary["rounds"]),
-        problems=_problems(summary["problems"]),
+        problems=_problems(summary["problems"], summary["problems_total"]),
+        facts=_facts(summary),
+        command=escape(summary["command"] or "not recorded"),
         config=escape(config),
     )
 
 
-def _headline(summary: dict[str, Any]) -> str:
-    status = f"{summary['status']}: {summary['reason']}" if summary.get("reason") else summary["status"]
-    if summary["final_accuracy"] is None:
-        return f"{status} · no accuracy was reported"
-    stage = summary["final_stage"].replace("_", " ")
-    reached = f"{summary['final_accuracy']:.2f} ± {summary['final_accuracy_spread']:.2f} %"
-    return f"{status} · accuracy {reached} {stage} in round {summary['final_round']}"
+def _tiles(summary: Mapping[str, Any]) -> str:
+    done, planned = max((entry["round"] for entry in summary["rounds"]), default=0), summary.get("rounds_planned")
+    tiles = [
+        (percent(summary), "final accuracy"),
+        (peers_reported(summary), "with a saved model"),
+        (f"{done} of {planned}" if planned is not None else str(done), "rounds"),
+        (readable_bytes(summary["bytes_total"]), "relayed"),
+        (readable_time(summary["wall_seconds"]), "time"),
+    ]
+    if summary["lost_peers"]:
+        tiles.append((str(len(summary["lost_peers"])), "peers lost"))
+    return "".join(
+        f'<div class="tile"><b>{escape(value)}</b><span>{escape(name)}</span></div>' for value, name in tiles
+    )
 
 
-def _facts(summary: dict[str, Any]) -> str:
-    shown = {key: value for key, value in summary.items() if key not in _ELSEWHERE and value is not None}
+def _facts(summary: Mapping[str, Any]) -> str:
+    shown = {
+        key: value for key, value in summary.items() if key not in _SHOWN_ELSEWHERE and value not in (None, {}, [])
+    }
     shown |= {f"version of {package}": version for package, version in summary["versions"].items()}
     return "".join(
         f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_shown(value))}</td></tr>\n"
@@ -123,30 +152,58 @@ def _shown(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def _rounds(rounds: list[dict[str, Any]]) -> str:
-    accuracies = [f"{measure}_{stage}" for measure in ("accuracy", "local_accuracy") for stage in STAGES]
-    accuracies = [key for key in accuracies if any(entry[key] is not None for entry in rounds)]
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _final(final: list[dict[str, Any]]) -> str:
     rows = [
-        [str(entry["round"])]
-        + [_mean_and_spread(entry, key) for key in accuracies]
-        + [f"{entry['bytes']:,}", *(str(entry[key]) for key in ("peers", "failures", "late", "rejected"))]
-        for entry in rounds
+        [
+            str(entry["peer"]),
+            _number(entry["accuracy"], 2),
+            _number(entry["local_accuracy"], 2),
+            _number(entry["loss"], 4),
+            f"{entry['bytes']:,}",
+            entry["file"] or "not saved",
+            entry["sha256"][:12] or "–",
+        ]
+        for entry in final
     ]
-    columns = ["round", *accuracies, "bytes", "peers", "failures", "late", "rejected"]
-    return _table("numbers", columns, rows)
+    return _table("numbers", ["peer", "accuracy", "local accuracy", "loss", "bytes", "file", "sha256"], rows)
 
 
-def _mean_and_spread(entry: dict[str, Any], key: str) -> str:
-    return "–" if entry[key] is None else f"{entry[key]:.2f} ± {entry[f'{key}_spread']:.2f}"
+def _rounds(rounds: list[dict[str, Any]]) -> str:
+    reported = {
+        measure: [key for stage in STAGES if any(entry[key := f"{measure}_{stage}"] is not None for entry in rounds)]
+        for measure in ("accuracy", "local_accuracy")
+    }
+    counts = ["peers", "lost", "failures", "late", "rejected"]
+    left_out = max(0, len(rounds) - _MANY_ROUNDS)
+    shown = rounds if not left_out else [*rounds[: _MANY_ROUNDS // 2], *rounds[-_MANY_ROUNDS // 2 :]]
+    rows = [
+        [str(entry["round"]), *(_mean_and_spread(entry, key, 2) for key in reported["accuracy"])]
+        + [_mean_and_spread(entry, "loss", 4), f"{entry['bytes']:,}", *(str(entry[key]) for key in counts)]
+        + [_mean_and_spread(entry, key, 2) for key in reported["local_accuracy"]]
+        for entry in shown
+    ]
+    columns = ["round", *reported["accuracy"], "training loss", "bytes", *counts, *reported["local_accuracy"]]
+    note = f"<p>{left_out:,} rounds in the middle are in summary.json.</p>" if left_out else ""
+    return note + _table("numbers", columns, rows)
 
 
-def _problems(problems: list[dict[str, Any]]) -> str:
-    first = ("round", "event", "peer")
+def _mean_and_spread(entry: Mapping[str, Any], key: str, digits: int) -> str:
+    return "–" if entry[key] is None else f"{entry[key]:.{digits}f} ± {entry[f'{key}_spread']:.{digits}f}"
+
+
+def _problems(problems: list[dict[str, Any]], total: int) -> str:
+    first = ("round", "exchange", "event", "peer")
     rows = []
     for event in problems:
         rest = "; ".join(f"{key}: {_shown(value)}" for key, value in event.items() if key not in first)
         rows.append([_shown(event.get(key)) for key in first] + [rest])
-    return _table("problems", [*first, "what"], rows)
+    left_out = total - len(problems)
+    note = f"<p>{left_out:,} more are in metrics.jsonl.</p>" if left_out else ""
+    return note + _table("problems", [*first, "what"], rows)
 
 
 def _table(css_class: str, columns: list[str], rows: list[list[str]]) -> str:

@@ -2,77 +2,126 @@
 
 import json
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dimat_flwr
 from dimat_flwr.records.errors import RecordsError
-from dimat_flwr.records.plain import plain
-from dimat_flwr.records.rounds import PROBLEMS, Event, final_accuracy, summarize_rounds
+from dimat_flwr.records.jsonable import jsonable
+from dimat_flwr.records.totals import Totals
 
 SUMMARY_FILE = "summary.json"
-_STATUSES = ("running", "completed", "failed")
+Status = Literal["running", "completed", "incomplete", "failed", "interrupted"]
+SILENT_SECONDS = 60.0  # without a heartbeat for so long, a run that says "running" was cut off
+
 _KNOWN_FACTS = ("algorithm", "topology", "dataset", "seed", "peers", "spectral_gap", "edges")
+# Where a run stands, as its writer knows it: when it began and last gave a sign of life, since when it trains, which
+# groups of survivors no longer reach each other, which peers used up their share of the record (and how many events of
+# theirs are missing), how many lines of its files could not be read back.
+_STATE: dict[str, Any] = {
+    "status": "running",
+    "reason": None,
+    "started": None,
+    "heartbeat": None,
+    "command": None,
+    "wall_seconds": None,
+    "first_training_seconds": None,
+    "parts": None,
+    "muted": {},
+    "unread_lines": None,
+}
 
 
-def summarize(
-    facts: Mapping[str, Any],
-    events: Iterable[Event],
-    round_bytes: Mapping[int, int],
-    *,
-    command: str | None,
-    wall_seconds: float,
-) -> dict[str, Any]:
+def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]) -> dict[str, Any]:
     """Return a run's summary.
 
     Args:
-        facts: what the caller knows of the run: ``status`` (``running``, ``completed`` or ``failed``), with
-            ``failed`` its ``reason``; ``algorithm``, ``topology``, ``dataset``, ``seed``, ``peers`` (how many),
-            ``spectral_gap`` and ``edges`` (``[source, target, weight]`` each), None where missing;
-            and more, kept as is.
-        events: the run's events, see ``summarize_rounds``.
-        round_bytes: bytes sent over all edges, by round.
-        command: the command that started the run.
-        wall_seconds: how long it took so far.
+        facts: what the run is: ``algorithm``, ``topology``, ``dataset``, ``seed``, ``peers`` (how many),
+            ``spectral_gap`` and ``edges`` (``[source, reader, weight]`` each), None where missing; and more, kept.
+        totals: what has happened.
+        state: where the run stands: those of the keys of ``_STATE`` that are known.
 
     Returns:
-        The facts and ``command``, ``wall_seconds``, ``bytes_total``, ``final_accuracy`` and its company (see
-        ``final_accuracy``), ``versions``, ``rounds`` (see ``summarize_rounds``) and ``problems`` (all events of
-        failures, late and rejected models).
+        State and facts; ``bytes_total``; ``lost_peers``: peer (a text, as JSON has it) -> round in which it failed;
+        ``final_accuracy`` and its company (see ``Totals.final``), ``final_peers``: how many saved models that is
+        the mean of, and of how many peers; ``last_accuracy``: the last that was reported while the run went, with its
+        spread, stage, round and number of peers, None without any; ``versions``; ``rounds`` (see ``Totals.rounds``);
+        ``problems``: failures, late peers and rejected payloads, at most some hundreds, of ``problems_total``.
 
     Raises:
-        RecordsError: status or reason are not as above, or a fact has the name of something computed here.
+        RecordsError: a fact has the name of something computed here.
     """
-    status, reason = facts.get("status"), facts.get("reason")
-    if status not in _STATUSES:
-        raise RecordsError(f"a summary needs a status, one of {', '.join(_STATUSES)}, not {status!r}")
-    if (status == "failed") != bool(reason):
-        raise RecordsError(
-            f"a summary has a reason if and only if its status is failed, but has {status=} and {reason=}"
-        )
-    events = list(events)
-    rounds = summarize_rounds(events, round_bytes)
+    rounds, final, (problems, problems_total) = totals.rounds(), totals.final(), totals.problems()
+    reported = final.pop("final_reported")
     computed = {
-        "command": command,
-        "wall_seconds": round(wall_seconds, 3),
-        "bytes_total": sum(round_bytes.values()),
-        **final_accuracy(rounds),
-        "versions": _versions(),
+        "final_accuracy": final.pop("final_accuracy"),
+        "final_accuracy_spread": final.pop("final_accuracy_spread"),
+        "final_peers": {"reported": reported, "of": facts.get("peers")},
+        "last_accuracy": last_accuracy(rounds),
+        "lost_peers": {str(peer): when for peer, when in sorted(totals.lost_peers.items())},
+        "bytes_total": totals.bytes_total,
+        "versions": versions(),
+        "final": final.pop("final"),
         "rounds": rounds,
-        "problems": [event for event in events if event.get("event") in PROBLEMS],
+        "problems_total": problems_total,
+        "problems": problems,
     }
-    clash = sorted(computed.keys() & facts.keys())
+    clash = sorted((computed.keys() | _STATE.keys()) & facts.keys())
     if clash:
         raise RecordsError(f"these facts have the names of computed figures: {', '.join(clash)}; rename them")
-    known = {"status": status, "reason": reason, **dict.fromkeys(_KNOWN_FACTS)}
-    summary: dict[str, Any] = plain({**known, **facts, **computed}, "summary")
-    return summary
+    known = jsonable({**dict.fromkeys(_KNOWN_FACTS), **facts}, "summary")
+    return {**_STATE, **state, **known, **computed}
 
 
-def load_summary(folder: Path) -> dict[str, Any]:
-    """Return the summary in a run's folder.
+def split_summary(summary: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the facts and the state that ``summarize`` was given for this summary."""
+    computed = summarize({}, Totals(), {}).keys() - set(_KNOWN_FACTS)
+    facts = {key: value for key, value in summary.items() if key not in computed}
+    return facts, {key: summary[key] for key in _STATE if key in summary}
+
+
+def last_accuracy(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the accuracy of the last round that has any, preferably after its merge: the figure of a run under way."""
+    for entry in reversed(rounds):
+        for stage in ("after_merge", "after_training"):
+            if entry[f"accuracy_{stage}"] is not None:
+                return {
+                    "accuracy": entry[f"accuracy_{stage}"],
+                    "spread": entry[f"accuracy_{stage}_spread"],
+                    "stage": stage,
+                    "round": entry["round"],
+                    "peers": entry["peers"],
+                }
+    return None
+
+
+def encode_summary(summary: Mapping[str, Any]) -> bytes:
+    """Return a summary as JSON: one key a line, and of long lists one entry a line, to be read and compared."""
+    return "{{\n{}\n}}\n".format(
+        ",\n".join(f"  {json.dumps(key)}: {_text(value)}" for key, value in summary.items())
+    ).encode()
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict | list):
+        return "[\n{}\n  ]".format(",\n".join(f"    {_text(item) if not item else _line(item)}" for item in value))
+    return _line(value)
+
+
+def _line(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def load_summary(folder: Path, now: datetime | None = None) -> dict[str, Any]:
+    """Return the summary in a run's folder; a run that says it is running but has been silent for long was interrupted.
+
+    Args:
+        folder: the run's folder.
+        now: the time to compare its heartbeat with, by default this moment.
 
     Raises:
         RecordsError: there is none, or it is not one.
@@ -84,17 +133,31 @@ def load_summary(folder: Path) -> dict[str, Any]:
         raise RecordsError(
             f"cannot read {path}: {error}; give the folder of a run, as printed when it ended"
         ) from error
-    if not isinstance(summary, dict) or "rounds" not in summary or "status" not in summary:
+    if not isinstance(summary, dict) or not {"rounds", "status", "heartbeat"} <= summary.keys():
         raise RecordsError(f"{path} is not the summary of a run; give the folder of a run, as printed when it ended")
+    if summary["status"] == "running":
+        silent = (now or datetime.now(UTC)) - _time(summary["heartbeat"], path)
+        if silent.total_seconds() > SILENT_SECONDS:
+            summary["status"] = "interrupted"
+            summary["reason"] = f"no sign of life since {summary['heartbeat']}: it was stopped or killed"
     return summary
 
 
-def _versions() -> dict[str, str | None]:
+def _time(text: Any, path: Path) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except (TypeError, ValueError) as error:
+        raise RecordsError(f"{path} has no readable heartbeat: {error}") from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+@cache
+def versions() -> dict[str, str | None]:
     """Return the versions that results may depend on, without importing torch."""
-    versions: dict[str, str | None] = {"python": platform.python_version(), "dimat_flwr": dimat_flwr.__version__}
+    found: dict[str, str | None] = {"python": platform.python_version(), "dimat_flwr": dimat_flwr.__version__}
     for package in ("flwr", "torch", "torchvision", "numpy"):
         try:
-            versions[package] = metadata.version(package)
+            found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions
+            found[package] = None
+    return found

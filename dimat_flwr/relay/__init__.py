@@ -3,19 +3,21 @@
 Nothing here imports torch or does arithmetic on arrays.
 """
 
+from dimat_flwr.relay.flower_post import FlowerPost
 from dimat_flwr.relay.membership import MembershipError, SetupError
-from dimat_flwr.relay.plan import Step, make_plan
-from dimat_flwr.relay.run import is_simulation, run_relay
+from dimat_flwr.relay.plan import Plan, PlanError
+from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.session import run_relay
 from dimat_flwr.relay.settings import RelaySettings
-from dimat_flwr.relay.strategy import Relay
 
 __all__ = [
+    "FlowerPost",
     "MembershipError",
-    "Relay",
+    "Plan",
+    "PlanError",
+    "Post",
     "RelaySettings",
+    "Reply",
     "SetupError",
-    "Step",
-    "is_simulation",
-    "make_plan",
     "run_relay",
 ]

@@ -1,187 +1,275 @@
 """Who may go on, and with whose payloads: the event-driven heart of the relay, without any network in it.
 
-Step 0 is the local training before the first exchange; step s >= 1 follows exchange s of the plan. Peer i is sent step
-s as soon as it has finished step s - 1 and so has every in-neighbour of exchange s. There is no global barrier: a slow
-peer delays its neighbours only. An in-neighbour that failed is left out, and so is a late one, which is one that has
-been busy for longer than the straggler timeout; the others' weights are renormalized. A late peer that answers after
-all is moved on to the round the others are in, so that it never works off a backlog nobody waits for.
+Exchange 0 is the start; peer i is sent exchange s when it has finished exchange s - 1 and
+
+* every source of exchange s has finished s - 1 too, or is out of the run (failed) or late. There is no global barrier:
+  a slow peer delays its neighbours only;
+* none of those who will read what it publishes has two unread payloads of it, so that a fast peer never runs away.
+  Failed and late readers do not count; for a late one the newest two are kept.
+
+Nobody waits for ever: take a peer that works on the lowest exchange s of all that are neither failed nor late. If it is
+busy, it answers, fails or becomes late. If it is not, its sources have finished s - 1, because nobody is behind it; and
+a reader with two unread payloads of it, both for exchanges <= s, would have to be at an earlier exchange than s.
+
+A late peer is one that is busy for longer than the straggler timeout. When it answers after all it is moved on to the
+round the others are in, so that it never works off a backlog nobody waits for. Waiting is not being late: only a busy
+peer's time is counted, and where the relay cannot see who is busy and who queues (a simulation) there are no timers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
 
-from dimat_flwr.relay.mailbox import Mailbox
-from dimat_flwr.relay.plan import Step
-from dimat_flwr.topology import renormalize
+from dimat_flwr.relay.mailbox import MOST_UNREAD, Mailbox
+from dimat_flwr.relay.plan import PlannedExchange
+from dimat_flwr.topology import Row
 
 T = TypeVar("T")
+Absence = Literal["failed", "late", "rejected"]
 
 
 @dataclass(frozen=True)
 class Dispatch(Generic[T]):
-    """One peer may start one step.
+    """One peer may start one exchange.
 
     Attributes:
         peer: who.
-        step: 0 for the local training before the first exchange, else the number of the exchange, from 1.
-        payloads: in-neighbour -> what it published for this peer, ascending.
-        weights: the peer's row of W over itself and ``payloads``.
-        readers: who will read what this step publishes, ascending.
-        absent: in-neighbours whose payload is missing -> "failed" or "late".
+        exchange: its number in the plan.
+        payloads: source -> what it published for this peer, ascending.
+        row: the peer's row of W over itself and ``payloads``.
+        readers: who will read what this exchange makes the peer publish, ascending.
+        absent: sources whose payload is missing -> ``failed`` (out of the run), ``late`` or ``rejected`` (it
+            answered without a payload for this peer).
+        missed: those of ``absent`` that were in time: this peer itself was too late for their payload.
     """
 
     peer: int
-    step: int
+    exchange: int
     payloads: Mapping[int, T]
-    weights: Mapping[int, float]
+    row: Row
     readers: tuple[int, ...]
-    absent: Mapping[int, str]
+    absent: Mapping[int, Absence]
+    missed: frozenset[int] = frozenset()
 
 
 @dataclass
-class _PeerState:
-    done: int = 0  # steps finished; the next one has this number
-    busy_since: float | None = None
-    failed: bool = False
-    late: bool = False
+class _Wait:
+    """What a peer waits for before it may start; whom it need not wait for any more is not looked at again."""
+
+    sources: Sequence[int]
+    readers: Sequence[int]
+    sources_seen: int = field(default=0)
+    readers_seen: int = field(default=0)
 
 
 class Dispatcher(Generic[T]):
-    """State machine over (peer, step); the caller sends what ``ready`` returns and reports what happens."""
+    """State machine over (peer, exchange); the caller sends what ``ready`` returns and reports what happens."""
 
-    def __init__(self, plan: list[Step], peers: int, *, straggler_timeout: float, give_up_timeout: float) -> None:
+    def __init__(
+        self,
+        plan: Sequence[PlannedExchange],
+        peers: int,
+        *,
+        straggler_timeout: float | None = None,
+        give_up_timeout: float | None = None,
+    ) -> None:
         """Prepare a run.
 
         Args:
             plan: the exchanges, in order.
             peers: number of peers.
-            straggler_timeout: seconds after which neighbours stop waiting for a busy peer.
-            give_up_timeout: seconds after which a busy peer counts as lost.
+            straggler_timeout: seconds after which neighbours stop waiting for a busy peer; None for never.
+            give_up_timeout: seconds after which a busy peer counts as lost; None for never.
         """
-        self._plan = plan
+        self._plan, self._end = plan, len(plan)
         self._straggler, self._give_up = straggler_timeout, give_up_timeout
-        self._peers = [_PeerState() for _ in range(peers)]
+        self._next = [0] * peers  # by peer: the exchange it is at or will do next
+        self._busy: dict[int, float] = {}  # peer -> since when, the longest first; and those of them that are not late
+        self._on_time: dict[int, float] = {}
+        self._failed: set[int] = set()
+        self._late: set[int] = set()
+        self._at = Counter({0: peers})  # exchange -> how many that have not failed are at it
+        self._slowest = 0
         self._mailbox: Mailbox[T] = Mailbox()
-
-    @property
-    def last_step(self) -> int:
-        """Number of the last step; a peer that finished it is done."""
-        return len(self._plan)
+        # Only peers whose wait may be over are looked at: each blocked one is called up by the first it waits for.
+        self._candidates = set(range(peers))
+        self._waits: dict[int, _Wait] = {}
+        self._called_by: dict[int, set[int]] = {}
 
     def ready(self, now: float) -> list[Dispatch[T]]:
-        """Return the steps that may start now and count their peers as busy from now on."""
-        for state in self._peers:
-            if state.busy_since is not None and now - state.busy_since > self._straggler:
-                state.late = True
-        return [self._dispatch(peer, now) for peer in range(len(self._peers)) if self._may_start(peer)]
+        """Return the exchanges that may start now and count their peers as busy from now on."""
+        self._mark_late(now)
+        started = []
+        while self._candidates:  # who starts reads its mail, which may let those go on who sent it
+            looked_at, self._candidates = sorted(self._candidates), set()
+            for peer in looked_at:
+                blocker = self._blocker(peer)
+                if blocker is None:
+                    started.append(self._start(peer, now))
+                else:
+                    self._called_by.setdefault(blocker, set()).add(peer)
+        return started
 
     def answered(self, peer: int, contents: Mapping[int, T]) -> range:
-        """Take note that a peer finished its step and published ``contents``: reader -> what is for that reader.
+        """Take note that a peer finished its exchange and published ``contents``: reader -> what is for that reader.
 
         Readers that the plan does not have, or that have gone on without this peer, are left out.
 
         Returns:
-            The steps the peer is moved past because it was late and its readers have gone on; empty as a rule.
+            The exchanges the peer is moved past because it was late and the others have gone on; empty as a rule.
         """
-        state = self._peers[peer]
-        state.busy_since = None
-        finished, state.done = state.done, state.done + 1
-        if state.late:
-            state.late = False
-            state.done = self._catch_up(peer, state.done)
-            self._mailbox.forget_reader(peer, before_step=state.done)
-        readers = [reader for reader in self._readers(peer, state.done) if reader in contents]
-        self._mailbox.put(peer, state.done, {reader: contents[reader] for reader in readers})
-        return range(finished + 1, state.done)
+        del self._busy[peer]
+        self._on_time.pop(peer, None)
+        finished, coming = self._next[peer], self._next[peer] + 1
+        if peer in self._late:
+            self._late.discard(peer)
+            coming = self._caught_up(peer, coming)
+            self._mailbox.forget_reader(peer, before=coming)
+            self._waits.clear()  # those who need not have waited for a late peer may have to wait for this one
+        self._move(peer, coming)
+        readers = {reader for reader in self._readers(peer, coming) if self._ahead(reader, coming)}
+        if coming > finished + 1:  # it did not know for whom; who gets nothing finds that it was late
+            readers &= contents.keys()
+        self._mailbox.put(peer, coming, contents, readers)
+        if coming < self._end:
+            self._candidates.add(peer)
+        self._call(peer)
+        return range(finished + 1, coming)
 
     def failed(self, peer: int) -> None:
-        """Take note that a peer is out of the run."""
-        state = self._peers[peer]
-        state.failed, state.busy_since = True, None
+        """Take note that a peer is out of the run; what it published before may still be read."""
+        self._failed.add(peer)
+        self._late.discard(peer)
+        self._busy.pop(peer, None)
+        self._on_time.pop(peer, None)
+        self._candidates.discard(peer)
+        self._waits.pop(peer, None)
+        self._at[self._next[peer]] -= 1
         self._mailbox.forget_reader(peer)
+        self._call(peer)
 
     def lost(self, now: float) -> list[int]:
         """Return the peers that have been busy for longer than the give-up timeout; the caller reports them failed."""
-        return [
-            peer
-            for peer, state in enumerate(self._peers)
-            if state.busy_since is not None and now - state.busy_since > self._give_up
-        ]
+        found = []
+        for peer, since in self._busy.items():
+            if self._give_up is None or now - since <= self._give_up:
+                break
+            found.append(peer)
+        return sorted(found)
 
     def alive(self) -> list[int]:
         """Return the peers that have not failed, ascending."""
-        return [peer for peer, state in enumerate(self._peers) if not state.failed]
+        return [peer for peer in range(len(self._next)) if peer not in self._failed]
 
-    def step_of(self, peer: int) -> int:
-        """Return the number of the step that the peer is at or will do next."""
-        return self._peers[peer].done
+    def slowest(self) -> int:
+        """Return the lowest exchange that a peer of those that have not failed is at; the plan's length if none is."""
+        while self._slowest < self._end and not self._at[self._slowest]:
+            self._slowest += 1
+        return self._slowest
 
     def finished(self) -> bool:
-        """Whether every peer has done its last step or failed."""
-        return all(state.failed or state.done > self.last_step for state in self._peers)
+        """Whether every peer has done its last exchange or failed."""
+        return self.slowest() == self._end
 
     def kept(self) -> int:
-        """Return how many payloads wait for a reader."""
+        """Return how many publications wait for a reader."""
         return len(self._mailbox)
 
-    def _may_start(self, peer: int) -> bool:
-        state = self._peers[peer]
-        if state.failed or state.busy_since is not None or state.done > self.last_step:
-            return False
-        return all(
-            source.done >= state.done or source.failed or source.late
-            for source in (self._peers[index] for index in self._sources(state.done, peer))
-        )
+    def unread(self, source: int, reader: int) -> int:
+        """Return how many payloads wait on one edge."""
+        return self._mailbox.unread(source, reader)
 
-    def _dispatch(self, peer: int, now: float) -> Dispatch[T]:
-        state = self._peers[peer]
-        step = state.done
+    def _mark_late(self, now: float) -> None:
+        if self._straggler is None:
+            return
+        late = []
+        for peer, since in self._on_time.items():
+            if now - since <= self._straggler:
+                break
+            late.append(peer)
+        for peer in late:
+            del self._on_time[peer]
+            self._late.add(peer)
+            self._call(peer)
+
+    def _call(self, peer: int) -> None:
+        """Look again at those who wait for a peer of which something changed."""
+        self._candidates |= self._called_by.pop(peer, set()) - self._failed
+
+    def _blocker(self, peer: int) -> int | None:
+        """Return the first peer that this one has to wait for."""
+        number = self._next[peer]
+        wait = self._waits.get(peer)
+        if wait is None:
+            wait = self._waits[peer] = _Wait(self._plan[number].mixing.sources(peer), self._readers(peer, number + 1))
+        while wait.sources_seen < len(wait.sources):
+            source = wait.sources[wait.sources_seen]
+            if self._next[source] < number and self._is_awaited(source):
+                return source
+            wait.sources_seen += 1
+        while wait.readers_seen < len(wait.readers):
+            reader = wait.readers[wait.readers_seen]
+            if self._mailbox.unread(peer, reader) >= MOST_UNREAD and self._is_awaited(reader):
+                return reader
+            wait.readers_seen += 1
+        return None
+
+    def _is_awaited(self, peer: int) -> bool:
+        return peer not in self._failed and peer not in self._late
+
+    def _start(self, peer: int, now: float) -> Dispatch[T]:
+        number = self._next[peer]
+        wait = self._waits.pop(peer)
         payloads: dict[int, T] = {}
-        absent: dict[int, str] = {}
-        for source in self._sources(step, peer):
-            content = self._mailbox.take(source, step, peer)
+        absent: dict[int, Absence] = {}
+        missed = set()
+        for source in wait.sources:
+            answered, content = self._mailbox.take(source, number, peer)
             if content is not None:
                 payloads[source] = content
+            elif answered:
+                absent[source] = "rejected"
+            elif source in self._failed and not self._mailbox.pushed_out(source, number, peer):
+                absent[source] = "failed"
             else:
-                absent[source] = "failed" if self._peers[source].failed else "late"
-        state.busy_since = now
-        readers = tuple(self._readers(peer, step + 1))
-        return Dispatch(peer, step, payloads, self._weights(step, peer, set(payloads)), readers, absent)
+                absent[source] = "late"
+                if self._mailbox.pushed_out(source, number, peer):
+                    missed.add(source)
+        self._busy[peer] = self._on_time[peer] = now
+        self._call(peer)
+        planned = self._plan[number]
+        row = planned.mixing.row(peer, planned.sums).restricted_to(payloads.keys())
+        readers = tuple(reader for reader in wait.readers if self._ahead(reader, number + 1))
+        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed))
 
-    def _weights(self, step: int, peer: int, present: set[int]) -> dict[int, float]:
-        if step == 0:
-            return {peer: 1.0}
-        exchange = self._plan[step - 1]
-        row = exchange.mixing.row(peer)
-        if exchange.mixing.sums == "rows":
-            return renormalize(row, present | {peer})
-        return {source: weight for source, weight in row.items() if source in present | {peer}}
+    def _readers(self, peer: int, number: int) -> Sequence[int]:
+        """Return who reads from ``peer`` in an exchange; nobody where there is no such exchange."""
+        return self._plan[number].mixing.readers(peer) if number < self._end else ()
 
-    def _sources(self, step: int, peer: int) -> list[int]:
-        return [] if step == 0 else sorted(self._plan[step - 1].mixing.in_neighbours(peer))
+    def _ahead(self, reader: int, number: int) -> bool:
+        """Whether a peer will still read in exchange ``number``."""
+        at = self._next[reader]
+        return reader not in self._failed and (at < number or (at == number and reader not in self._busy))
 
-    def _readers(self, peer: int, step: int) -> list[int]:
-        """Return who reads from ``peer`` in exchange ``step`` and has that exchange still ahead."""
-        if not 1 <= step <= self.last_step:
-            return []
-        return [
-            reader for reader in sorted(self._plan[step - 1].mixing.out_neighbours(peer)) if self._ahead(reader, step)
-        ]
+    def _move(self, peer: int, number: int) -> None:
+        self._at[self._next[peer]] -= 1
+        self._next[peer] = number
+        self._at[number] += 1
 
-    def _ahead(self, reader: int, step: int) -> bool:
-        state = self._peers[reader]
-        waiting = state.done == step and state.busy_since is None
-        return not state.failed and (state.done < step or waiting)
-
-    def _catch_up(self, peer: int, step: int) -> int:
-        """Return the step a late peer goes on with: same phase, in the latest round that no other peer has left."""
+    def _caught_up(self, peer: int, number: int) -> int:
+        """Return the exchange a late peer goes on with: the same one, in the latest round that no other has left."""
         others = [
-            state.done
-            for index, state in enumerate(self._peers)
-            if index != peer and not state.failed and not state.late
+            self._next[other]
+            for other in range(len(self._next))
+            if other != peer and other not in self._failed and other not in self._late
         ]
-        if not others or not 1 <= step <= self.last_step:
-            return step
-        phase, limit = self._plan[step - 1].phase, min(min(others), self.last_step)
-        return max((s for s in range(step, limit + 1) if self._plan[s - 1].phase == phase), default=step)
+        if not others or number >= self._end:
+            return number
+        published = self._plan[number]
+        same = (
+            later
+            for later in range(min(*others, self._end - 1), number, -1)
+            if (self._plan[later].name, self._plan[later].stage) == (published.name, published.stage)
+        )
+        return next(same, number)

@@ -1,84 +1,93 @@
 """Moving payloads from one message's records to another's, untouched, and counting their bytes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 
 from dimat_flwr.relay.dispatch import Dispatch
-from dimat_flwr.relay.plan import Step
+from dimat_flwr.relay.plan import PlannedExchange
 from dimat_flwr.wire import names
-from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.blob import PayloadError, from_record
+from dimat_flwr.wire.instruction import Instruction, Next
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """References to one payload's records as they arrived."""
+    """A reference to one payload's record as it arrived.
 
-    tensors: ArrayRecord
-    numbers: MetricRecord | None
+    Attributes:
+        record: the record, one blob in it.
+        size: bytes of the blob, without Flower's own framing.
+    """
 
-    @property
-    def size(self) -> int:
-        """Bytes of the payload's data, without Flower's own framing."""
-        numbers = 8 * len(self.numbers) if self.numbers is not None else 0
-        return sum(len(array.data) for array in self.tensors.values()) + numbers
+    record: ArrayRecord
+    size: int
 
 
 def read_outbox(content: RecordDict, readers: tuple[int, ...]) -> dict[int, Envelope]:
-    """Return reader -> payload from a reply: one for each reader, or one that all of them share."""
-    shared = _read(content, None)
+    """Return reader -> payload from a reply: one for each reader, or one that all of them share.
+
+    A reader for whom there is nothing, or something that is no payload at all, is left out.
+    """
+    shared = _read(content, None) if readers else None
     found = {reader: _read(content, reader) or shared for reader in readers}
     return {reader: envelope for reader, envelope in found.items() if envelope is not None}
 
 
 def _read(content: RecordDict, reader: int | None) -> Envelope | None:
-    tensors = content.array_records.get(names.outbox(names.TENSORS, reader))
-    if tensors is None:
+    record = content.get(names.outbox(reader))
+    try:
+        size = len(from_record(record))
+    except PayloadError:
         return None
-    return Envelope(tensors, content.metric_records.get(names.outbox(names.NUMBERS, reader)))
+    return Envelope(record, size) if isinstance(record, ArrayRecord) else None
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What every instruction of a run repeats."""
+    """What every instruction of a run repeats.
+
+    Attributes:
+        peers: number of peers.
+        run: name of the run's folder.
+        simulation: whether all peers run in one simulation.
+        rounds: the last round's number, the final merge not counted.
+    """
 
     peers: int
-    run_name: str
+    run: str
     simulation: bool
+    rounds: int = 0
 
 
-def compose(dispatch: Dispatch[Envelope], step: Step | None, facts: RunFacts, *, last: bool) -> RecordDict:
-    """Return the content of the message that starts one step.
+def compose(
+    dispatch: Dispatch[Envelope], planned: PlannedExchange, coming: PlannedExchange | None, facts: RunFacts
+) -> RecordDict:
+    """Return the content of the message that starts one exchange at one peer.
 
     Args:
         dispatch: who does what with whose payloads.
-        step: the exchange it follows; None for the local training of round 0.
+        planned: the exchange.
+        coming: the one after it, which the peer publishes for; None after the last.
         facts: the run's constants.
-        last: whether it is the peer's last step.
     """
     instruction = Instruction(
         peer=dispatch.peer,
         peers=facts.peers,
-        run_name=facts.run_name,
+        run=facts.run,
         simulation=facts.simulation,
-        round_number=step.round_number if step else 0,
-        phase=step.phase if step else "start",
-        exchange=bool(step and step.mixing.edges),
-        sources=list(dispatch.payloads),
-        source_weights=[dispatch.weights[source] for source in dispatch.payloads],
-        own_weight=dispatch.weights[dispatch.peer],
-        row_stochastic=step is None or step.mixing.sums == "rows",
-        readers=list(dispatch.readers),
-        last=last,
+        round=planned.round,
+        rounds=facts.rounds,
+        exchange=planned.name,
+        stage=planned.stage,
+        communicates=planned.mixing.edge_count > 0,
+        row=dispatch.row,
+        absent=dict(dispatch.absent),
+        next=None if coming is None else _next(coming, dispatch.readers),
     )
-    return RecordDict({names.INSTRUCTION: instruction.to_record(), **_inbox(dispatch.payloads)})
+    inbox = {names.inbox(source): envelope.record for source, envelope in dispatch.payloads.items()}
+    return RecordDict({names.INSTRUCTION: instruction.to_record(), **inbox})
 
 
-def _inbox(payloads: Mapping[int, Envelope]) -> dict[str, ArrayRecord | MetricRecord]:
-    records: dict[str, ArrayRecord | MetricRecord] = {}
-    for source, envelope in payloads.items():
-        records[names.inbox(names.TENSORS, source)] = envelope.tensors
-        if envelope.numbers is not None:
-            records[names.inbox(names.NUMBERS, source)] = envelope.numbers
-    return records
+def _next(coming: PlannedExchange, readers: tuple[int, ...]) -> Next:
+    return Next(round=coming.round, exchange=coming.name, stage=coming.stage, readers=list(readers))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+MOST_UNREAD = 2  # payloads that may wait on one edge
 
 
 @dataclass
@@ -14,37 +15,69 @@ class _Waiting(Generic[T]):
 
 
 class Mailbox(Generic[T]):
-    """What peers published and who has yet to read it; dropped after the last reader."""
+    """What peers published and who has yet to read it; dropped after the last reader.
+
+    At most ``MOST_UNREAD`` wait on one edge: a third pushes out the oldest. Who publishes is held back before that
+    happens, so this meets late readers only.
+    """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[int, int], _Waiting[T]] = {}
+        self._waiting: dict[int, dict[int, _Waiting[T]]] = {}  # source -> exchange -> what it published
+        self._pushed_out: dict[tuple[int, int], int] = {}  # (source, reader) -> the newest exchange pushed out
 
-    def put(self, source: int, step: int, contents: Mapping[int, T]) -> None:
-        """Keep what ``source`` published for exchange ``step``: reader -> content (many may share one object)."""
-        if contents:
-            self._waiting[source, step] = _Waiting(contents, set(contents))
+    def put(self, source: int, exchange: int, contents: Mapping[int, T], readers: set[int]) -> None:
+        """Keep what ``source`` published for an exchange.
 
-    def take(self, source: int, step: int, reader: int) -> T | None:
-        """Return what ``source`` published for ``reader`` in exchange ``step``, None if nothing; once per reader."""
-        entry = self._waiting.get((source, step))
+        Args:
+            source: who published.
+            exchange: the exchange in which it is read.
+            contents: reader -> content (many may share one object).
+            readers: who will read; those without a content will find that there is none for them.
+        """
+        if not readers:
+            return
+        for reader in readers:
+            waiting = self._unread(source, reader)
+            if len(waiting) >= MOST_UNREAD:
+                self._pushed_out[source, reader] = min(waiting)
+                self._read(source, min(waiting), reader)
+        self._waiting.setdefault(source, {})[exchange] = _Waiting(contents, set(readers))
+
+    def take(self, source: int, exchange: int, reader: int) -> tuple[bool, T | None]:
+        """Return whether ``source`` answered for this exchange and reader, and with what (None: with nothing)."""
+        entry = self._waiting.get(source, {}).get(exchange)
         if entry is None or reader not in entry.readers:
-            return None
-        content = entry.contents[reader]
-        self._read(source, step, reader)
-        return content
+            return False, None
+        content = entry.contents.get(reader)
+        self._read(source, exchange, reader)
+        return True, content
 
-    def forget_reader(self, reader: int, before_step: int | None = None) -> None:
-        """Stop keeping payloads for a peer that will not read them: all, or those of exchanges before a step."""
-        for source, step in list(self._waiting):
-            if before_step is None or step < before_step:
-                self._read(source, step, reader)
+    def pushed_out(self, source: int, exchange: int, reader: int) -> bool:
+        """Whether the reader was too late for what ``source`` published for it in this exchange."""
+        return exchange <= self._pushed_out.get((source, reader), -1)
+
+    def unread(self, source: int, reader: int) -> int:
+        """Return how many contents of ``source`` wait for ``reader``."""
+        return len(self._unread(source, reader))
+
+    def forget_reader(self, reader: int, before: int | None = None) -> None:
+        """Stop keeping payloads for a peer that will not read them: all, or those of exchanges before one."""
+        for source in list(self._waiting):
+            for exchange in self._unread(source, reader):
+                if before is None or exchange < before:
+                    self._read(source, exchange, reader)
 
     def __len__(self) -> int:
-        """Return the number of payloads kept."""
-        return len(self._waiting)
+        """Return the number of publications kept."""
+        return sum(map(len, self._waiting.values()))
 
-    def _read(self, source: int, step: int, reader: int) -> None:
-        entry = self._waiting[source, step]
-        entry.readers.discard(reader)
-        if not entry.readers:
-            del self._waiting[source, step]
+    def _unread(self, source: int, reader: int) -> list[int]:
+        return [number for number, entry in self._waiting.get(source, {}).items() if reader in entry.readers]
+
+    def _read(self, source: int, exchange: int, reader: int) -> None:
+        entries = self._waiting[source]
+        entries[exchange].readers.discard(reader)
+        if not entries[exchange].readers:
+            del entries[exchange]
+            if not entries:
+                del self._waiting[source]

@@ -17,21 +17,21 @@ class Claim:
     """One node's answer to the handshake.
 
     Attributes:
-        node_id: Flower's id of the node.
-        identity: the place it claims, Flower's ``partition-id``; -1 for any.
+        node: Flower's id of the node.
+        place: the place it claims, Flower's ``partition-id``; -1 for any.
         problem: why it cannot take part, empty if it can.
     """
 
-    node_id: int
-    identity: int
+    node: int
+    place: int
     problem: str = ""
 
 
 def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
-    """Return the node of every place in the topology: claimed places first, the others in order of arrival.
+    """Return the node of every place in the topology: claimed places first, the others in the order given.
 
     Args:
-        claims: the nodes' answers in order of arrival.
+        claims: the nodes' answers.
         peers: number of places.
 
     Raises:
@@ -41,23 +41,23 @@ def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
     _require_no_problem(claims)
     places: dict[int, int] = {}
     for claim in claims:
-        if claim.identity < 0:
+        if claim.place < 0:
             continue
-        if claim.identity >= peers:
+        if claim.place >= peers:
             raise MembershipError(
-                f"node {claim.node_id} claims place {claim.identity}, but {peers} peers have places 0 to {peers - 1}; "
+                f"node {claim.node} claims place {claim.place}, but {peers} peers have places 0 to {peers - 1}; "
                 "give every SuperNode its own partition-id in --node-config, counting from 0"
             )
-        if claim.identity in places:
+        if claim.place in places:
             raise MembershipError(
-                f"nodes {places[claim.identity]} and {claim.node_id} both claim place {claim.identity}; give every "
+                f"nodes {places[claim.place]} and {claim.node} both claim place {claim.place}; give every "
                 "SuperNode its own partition-id in --node-config, or none of them any"
             )
-        places[claim.identity] = claim.node_id
+        places[claim.place] = claim.node
     free = (place for place in range(peers) if place not in places)
     for claim in claims:
-        if claim.identity < 0:
-            places[next(free)] = claim.node_id
+        if claim.place < 0:
+            places[next(free)] = claim.node
     return [places[place] for place in range(peers)]
 
 
@@ -65,7 +65,7 @@ def _require_no_problem(claims: Sequence[Claim]) -> None:
     by_problem: dict[str, list[str]] = {}
     for claim in claims:
         if claim.problem:
-            who = f"peer {claim.identity}" if claim.identity >= 0 else f"node {claim.node_id}"
+            who = f"peer {claim.place}" if claim.place >= 0 else f"node {claim.node}"
             by_problem.setdefault(claim.problem, []).append(who)
     if by_problem:
         lines = [

@@ -1,86 +1,252 @@
-"""The plan of a run: every exchange of every round, with its graph and weights, known before anything is sent."""
+"""The plan of a run: every exchange of every round, checked before anything is sent, its graphs drawn when needed."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, Protocol, get_args, overload
 
-from dimat_flwr.topology import Mixing, Schedule, Topology, TopologyError
-from dimat_flwr.topology.mixing import Sums
-from dimat_flwr.wire.names import FINAL_MERGE
+import numpy as np
+
+from dimat_flwr.topology import Exchange, Mixing, RoundView, Schedule, Sums, Topology, TopologyError
+from dimat_flwr.topology.connected import strong_parts
+from dimat_flwr.topology.exchange import START
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+Stage = Literal["algorithm", "final_merge"]
+# How far apart peers may be before graphs are drawn again, and what the graphs held may come to (about 32 MB).
+_MOST_ROUNDS_HELD, _MOST_EDGES_HELD = 64, 2_000_000
+_LOOKED_AT = 100  # rounds in which to look for who reaches whom where graphs never repeat
 
 
-class PhaseLike(Protocol):
-    """One exchange within a round: its name and its mixing matrix."""
-
-    @property
-    def name(self) -> str:
-        """The phase's name, unique within the round."""
-
-    @property
-    def mixing(self) -> Mixing:
-        """Graph and weights of the exchange."""
+class PlanError(ValueError):
+    """An algorithm that does not lay out its exchanges as it must."""
 
 
-class Phases(Protocol):
-    """The part of an algorithm that a plan needs: which exchanges a round has."""
+class FinalExchanges(Protocol):
+    """The part of a final merge that a plan needs."""
+
+    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
+        """Return the exchanges after the last round, in order; none for no merge."""
+
+
+class Exchanges(FinalExchanges, Protocol):
+    """The part of an algorithm that a plan needs."""
 
     @property
     def sums(self) -> Sums:
-        """Which sums of W the algorithm needs to be 1: those of its rows or of its columns."""
-
-    def phases(self, round_number: int, mixing: Mixing) -> Sequence[PhaseLike]:
-        """Return the round's exchanges in order."""
+        """Which sums of W the algorithm needs to be 1."""
 
 
 @dataclass(frozen=True)
-class Step:
-    """One exchange and what each peer does after it.
+class PlannedExchange:
+    """One exchange of a run.
 
     Attributes:
-        round_number: from 1; the final merge, if any, is round ``rounds + 1``.
-        phase: name of the phase within the round.
-        mixing: i receives j's last payload for every edge j -> i, with weight W[i, j].
+        round: 0 for the start, then from 1; the final merge is round ``rounds + 1``.
+        name: its name within the round.
+        stage: who handles it at the peers.
+        mixing: i reads what j published before, for every edge j -> i, with weight W_ij.
+        sums: which sums of W are 1.
     """
 
-    round_number: int
-    phase: str
+    round: int
+    name: str
+    stage: Stage
     mixing: Mixing
+    sums: Sums = "rows"
 
 
-def make_plan(
-    algorithm: Phases, topology: Topology, schedule: Schedule, *, peers: int, rounds: int, seed: int
-) -> list[Step]:
-    """Lay out a run's exchanges; the local training of round 0 comes before the first and is not among them.
+class Plan(Sequence[PlannedExchange]):
+    """All exchanges of a run in order; exchange 0 is the start: local training, nothing arrives.
 
-    Raises:
-        TopologyError: the topology does not exist for this number of peers, or its weights are of the wrong kind for
-            the algorithm.
-        ScheduleError: the schedule does not fit the number of rounds.
+    Everything is laid out and checked when the plan is made, so that no fault of a late round comes up late. Kept of
+    it is which exchanges there are; a round's graphs are asked for again when they are not among the few held.
     """
-    steps: list[Step] = []
-    for round_number in range(1, rounds + 1):
-        match schedule.mode(round_number, rounds):
-            case "none":
-                mixing = Mixing.identity(peers)
-            case "fully_connected":
-                mixing = Mixing.complete(peers)
-            case "topology":
-                mixing = topology.mixing(peers, round_number, seed)
-        for phase in algorithm.phases(round_number, mixing):
-            _require_sums(phase.mixing, algorithm.sums)
-            steps.append(Step(round_number, phase.name, phase.mixing))
-    if schedule.final_merge != "none":
-        over_topology = schedule.final_merge == "gossip"
-        mixing = topology.mixing(peers, rounds + 1, seed) if over_topology else Mixing.complete(peers)
-        steps.append(Step(rounds + 1, FINAL_MERGE, mixing))
-    return steps
 
+    def __init__(
+        self,
+        algorithm: Exchanges,
+        final_merge: FinalExchanges,
+        topology: Topology,
+        schedule: Schedule,
+        peers: int,
+        rounds: int,
+        seed: int,
+    ) -> None:
+        """Lay out a run.
 
-def _require_sums(mixing: Mixing, sums: Sums) -> None:
-    # Without edges W is the identity, which is both.
-    if mixing.edges and mixing.sums != sums:
-        kind = "uniform or metropolis_hastings" if sums == "rows" else "column_stochastic"
-        raise TopologyError(
-            f"this algorithm needs a mixing matrix whose {sums} sum to 1, the topology's weights make the "
-            f"{mixing.sums} sum to 1; set topology.weights to {kind}"
+        Raises:
+            TopologyError: the topology does not exist for this number of peers, or its code raises.
+            ScheduleError: the schedule does not fit the number of rounds, or its code raises.
+            PlanError: what ``exchanges`` of algorithm or final merge returns is no plan, or it raises.
+        """
+        if algorithm.sums not in get_args(Sums):
+            raise PlanError(f"{_name(algorithm)}.sums is {algorithm.sums!r}; it must be one of {get_args(Sums)}")
+        self.peers, self.rounds = peers, rounds
+        self._algorithm, self._final_merge = algorithm, final_merge
+        self._topology, self._schedule, self._seed = topology, schedule, seed
+        self._held: OrderedDict[int, list[PlannedExchange]] = OrderedDict()
+        self._layouts: list[tuple[tuple[str, Sums], ...]] = []  # by round: its exchanges' names and sums
+        self._first_communicating: Mixing | None = None
+        for round in range(rounds + 2):
+            laid_out = self._lay_out(round)
+            self._layouts.append(tuple((planned.name, planned.sums) for planned in laid_out))
+            self._hold(round, laid_out)
+            if self._first_communicating is None:
+                with_edges = (planned.mixing for planned in laid_out if planned.mixing.edge_count)
+                self._first_communicating = next(with_edges, None)
+        # By exchange: its round and its place within it.
+        self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
+
+    @property
+    def last_round(self) -> int:
+        """The round of the last exchange: ``rounds``, or ``rounds + 1`` with a final merge."""
+        return self._places[-1][0]
+
+    def __len__(self) -> int:
+        """Return the number of exchanges, the start included."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, number: int) -> PlannedExchange: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[PlannedExchange]: ...
+    def __getitem__(self, number: int | slice) -> PlannedExchange | list[PlannedExchange]:
+        """Return an exchange by its number."""
+        if isinstance(number, slice):
+            return [self[k] for k in range(*number.indices(len(self)))]
+        round, place = self._places[number]
+        return self._round(round)[place]
+
+    def round_of(self, number: int) -> int:
+        """Return the round of an exchange, without drawing any graph."""
+        return self._places[number][0]
+
+    @property
+    def first_communicating(self) -> Mixing | None:
+        """Graph and weights of the first exchange that has any edge; None where nobody ever exchanges."""
+        return self._first_communicating
+
+    def parts(self, survivors: Sequence[int]) -> list[list[int]] | None:
+        """Return the groups of survivors that can all reach each other along the last rounds' graphs.
+
+        Looked at are the last rounds in which the algorithm has edges, as many as the topology takes to repeat; the
+        final merge where no round has any.
+
+        Returns:
+            Ascending lists, a single one where the survivors hold together; None where nobody ever exchanges.
+        """
+        wanted = self._topology.checked_period(self.peers) or _LOOKED_AT
+        used: list[Mixing] = []
+        for round in range(self.rounds, 0, -1):
+            here = [planned.mixing for planned in self._round(round) if planned.mixing.edge_count]
+            used += [mixing for mixing in here if not any(mixing is seen for seen in used)]
+            wanted -= bool(here)
+            if not wanted:
+                break
+        used = used or [planned.mixing for planned in self._round(self.rounds + 1) if planned.mixing.edge_count]
+        if not used:
+            return None
+        return strong_parts(self.peers, np.concatenate([mixing.edge_array() for mixing in used]), survivors)
+
+    def _round(self, round: int) -> list[PlannedExchange]:
+        if round in self._held:
+            self._held.move_to_end(round)
+            return self._held[round]
+        laid_out = self._lay_out(round)
+        if tuple((planned.name, planned.sums) for planned in laid_out) != self._layouts[round]:
+            raise PlanError(
+                f"the exchanges of round {round} were laid out differently when asked for again; what an algorithm's "
+                "exchanges returns must follow from its settings and the view alone"
+            )
+        self._hold(round, laid_out)
+        return laid_out
+
+    def _hold(self, round: int, laid_out: list[PlannedExchange]) -> None:
+        self._held[round] = laid_out
+        while len(self._held) > _MOST_ROUNDS_HELD or (len(self._held) > 2 and self._edges_held() > _MOST_EDGES_HELD):
+            self._held.popitem(last=False)
+
+    def _edges_held(self) -> int:
+        distinct = {id(planned.mixing): planned.mixing for held in self._held.values() for planned in held}
+        return sum(mixing.edge_count for mixing in distinct.values())
+
+    def _lay_out(self, round: int) -> list[PlannedExchange]:
+        if round == 0:
+            self._mixing_at(0)  # lets a schedule that does not fit the run say so even where there are no rounds
+            return [PlannedExchange(0, START, "algorithm", self._identity)]
+        final = round > self.rounds
+        planner: FinalExchanges = self._final_merge if final else self._algorithm
+        view = RoundView(
+            round=round,
+            rounds=self.rounds,
+            peers=self.peers,
+            # A merge after the last round may do without the topology, which then need not exist for these peers.
+            mixing=(lambda: self._mixing_at(round)) if final else self._mixing_at(round),
+            mixing_at=self._mixing_at,
+            graph=lambda: self._base_graph(round),
         )
+        where = f"{_name(planner)}.exchanges for {'the final merge' if final else f'round {round}'}"
+        try:
+            found = list(planner.exchanges(view))
+        except TopologyError as error:
+            raise PlanError(f"{where}: {error}") from error
+        # An algorithm may be anybody's code and raise anything; one error that names it is what its author needs.
+        except Exception as error:
+            raise PlanError(f"{where} raised {type(error).__name__}: {error}") from error
+        self._check(found, where, may_be_empty=final)
+        stage: Stage = "final_merge" if final else "algorithm"
+        return [PlannedExchange(round, exchange.name, stage, exchange.mixing, exchange.sums) for exchange in found]
+
+    def _check(self, found: list[Exchange], where: str, *, may_be_empty: bool) -> None:
+        if not found and not may_be_empty:
+            raise PlanError(
+                f"{where} returned nothing; for a round without communication return one exchange over "
+                "Mixing.identity(view.peers)"
+            )
+        for exchange in found:
+            if not isinstance(exchange, Exchange):
+                raise PlanError(f"{where} must return Exchanges, not a {type(exchange).__name__}")
+            if exchange.mixing.peers != self.peers:
+                over = f"exchange {exchange.name!r} is over {exchange.mixing.peers} peers"
+                raise PlanError(f"{where}: {over}, the run has {self.peers}; take view.peers")
+        names = [exchange.name for exchange in found]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise PlanError(f"{where}: more than one exchange is named {', '.join(twice)}; give each its own name")
+
+    def _mixing_at(self, round: int) -> Mixing:
+        """Return graph and weights of a round, 0..rounds + 1, as topology and schedule have it."""
+        if round > self.rounds:
+            return self._topology.mixing(self.peers, round, self._seed, "rows")
+        match self._schedule.mode(round, self.rounds):
+            case "none":
+                return self._identity
+            case "fully_connected":
+                return self._complete
+            case "topology":
+                return self._topology.mixing(self.peers, round, self._seed, self._algorithm.sums)
+
+    def _base_graph(self, round: int) -> "nx.DiGraph":
+        if self._topology.checked_period(self.peers) is None:
+            return self._topology.graph(self.peers, round, self._seed)
+        return self._union
+
+    @cached_property
+    def _identity(self) -> Mixing:
+        return Mixing.identity(self.peers)
+
+    @cached_property
+    def _complete(self) -> Mixing:
+        return Mixing.complete(self.peers)
+
+    @cached_property
+    def _union(self) -> "nx.DiGraph":
+        return self._topology.union(self.peers, 0, self._seed)
+
+
+def _name(planner: object) -> str:
+    return type(planner).__name__

@@ -1,67 +1,77 @@
 """One line of progress a round, and a sign of life in long ones."""
 
 import statistics
-import time
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
 
-from dimat_flwr.wire.report import Event
+from dimat_flwr.events import Evaluation, PeerEvent
+from dimat_flwr.relay.clock import Clock
 
-_STAGES = {"before_merge": "before merge", "after_merge": "after merge", "after_training": "trained"}
+_STAGES = {"after_merge": "after merge", "after_training": "trained"}
 _SIGN_OF_LIFE_S = 30.0
+_NAMED = 10  # peers named in one line
 
 
 class Progress:
     """Collects the peers' events and says a line when all peers have left a round."""
 
-    def __init__(self, rounds: int, say: Callable[[str], None]) -> None:
+    def __init__(self, rounds: int, say: Callable[[str], None], clock: Clock) -> None:
         """Prepare for ``rounds`` rounds (a final merge included); ``say`` prints one line."""
-        self._rounds = rounds
-        self._say = say
-        self._accuracy: dict[int, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+        self._rounds, self._say, self._clock = rounds, say, clock
+        # Of rounds that are not over: round -> stage -> peer -> the last it reported.
+        self._accuracy: dict[int, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+        self._bytes: Counter[int] = Counter()  # by round, those that are not over
+        self._total_bytes = 0
         self.said = -1
-        self._start = self._last_line = time.monotonic()
+        self._start = self._last_line = clock.now()
         self._first_round_at: float | None = None
 
-    def observe(self, event: Event) -> None:
-        """Take note of an accuracy that a peer reported."""
-        accuracy = event.get("accuracy")
-        if event["event"] == "evaluation" and isinstance(accuracy, int | float):
-            self._accuracy[int(event["round"])][str(event.get("stage"))].append(float(accuracy))
+    def observe(self, event: PeerEvent, peer: int, round: int) -> None:
+        """Take note of an accuracy that a peer reported in a round that is not over yet."""
+        if isinstance(event, Evaluation) and event.accuracy is not None and round > self.said:
+            self._accuracy[round][event.stage][peer] = event.accuracy
 
-    def reached(self, round_number: int, bytes_by_round: Mapping[int, int]) -> None:
+    def relayed(self, round: int, count: int) -> None:
+        """Take note of bytes that went along an edge."""
+        self._bytes[round] += count
+
+    def reached(self, round: int) -> None:
         """Say the lines of all rounds up to this one, which every peer has left."""
-        for done in range(self.said + 1, round_number + 1):
-            self._line(done, sum(count for number, count in bytes_by_round.items() if number <= done))
-        self.said = max(self.said, round_number)
+        for done in range(self.said + 1, round + 1):
+            self._total_bytes += self._bytes.pop(done, 0)
+            self._line(done)
+        self.said = max(self.said, round)
 
-    def waiting(self, busy: Sequence[str]) -> None:
-        """Say who is at work if nothing was said for a while."""
-        if time.monotonic() - self._last_line > _SIGN_OF_LIFE_S:
-            self._print(f"round {self.said + 1}/{self._rounds}  at work: {', '.join(busy) or 'nobody'}")
+    def waiting(self, busy: Iterable[int]) -> None:
+        """Say which peers are at work if nothing was said for a while."""
+        if self._clock.now() - self._last_line > _SIGN_OF_LIFE_S:
+            peers = sorted(busy)
+            listed = ", ".join(f"peer {peer}" for peer in peers[:_NAMED])
+            more = f" and {len(peers) - _NAMED} more" if len(peers) > _NAMED else ""
+            self._print(f"round {self.said + 1}/{self._rounds}  at work: {listed or 'nobody'}{more}")
 
-    def _line(self, round_number: int, total_bytes: int) -> None:
-        parts = [f"round {round_number:>{len(str(self._rounds))}}/{self._rounds}"]
+    def _line(self, round: int) -> None:
+        parts = [f"round {round:>{len(str(self._rounds))}}/{self._rounds}"]
         for stage, title in _STAGES.items():
-            values = self._accuracy[round_number][stage]
+            values = self._accuracy[round][stage].values()
             if values:
                 parts.append(f"{title} {statistics.fmean(values):5.1f} ± {statistics.pstdev(values):4.1f} %")
-        self._accuracy.pop(round_number)
-        parts.append(f"{format_bytes(total_bytes)} relayed")
-        parts.append(f"{format_time(self._time_left(round_number))} left")
+        self._accuracy.pop(round, None)
+        parts.append(f"{format_bytes(self._total_bytes)} relayed")
+        parts.append(f"{format_time(self._time_left(round))} left")
         self._print("  ".join(parts))
 
-    def _time_left(self, round_number: int) -> float:
-        now = time.monotonic()
-        if self._first_round_at is None or round_number < 1:
+    def _time_left(self, round: int) -> float:
+        now = self._clock.now()
+        if self._first_round_at is None or round < 1:
             # Round 0 is local training of its own length and tells little about the others.
             self._first_round_at = now
             return (now - self._start) * self._rounds
-        return (now - self._first_round_at) / round_number * (self._rounds - round_number)
+        return (now - self._first_round_at) / round * (self._rounds - round)
 
     def _print(self, line: str) -> None:
         self._say(line)
-        self._last_line = time.monotonic()
+        self._last_line = self._clock.now()
 
 
 def format_bytes(count: float) -> str:

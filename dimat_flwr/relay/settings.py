@@ -15,6 +15,8 @@ class RelaySettings:
         join_timeout: seconds to wait for that many peers.
         straggler_timeout: seconds after which its neighbours go on without a busy peer.
         give_up_timeout: seconds after which a busy peer counts as lost.
+
+    In a simulation the last two do not apply: messages queue for workers there, and waiting is not being late.
     """
 
     peers: int | None = Field(default=None, ge=2)

@@ -4,7 +4,6 @@ import os
 import re
 from pathlib import Path
 
-import networkx as nx
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
@@ -18,13 +17,13 @@ class EdgeList(Topology):
 
     Attributes:
         path: the file; ``~`` is the home folder. Better absolute: the relay's working folder may not be yours.
-        directed: False: a and b exchange. True: only b receives from a.
+        directed: False: a and b exchange. True: only b reads from a.
     """
 
     path: str = ""
     directed: bool = False
 
-    def draw(self, peers: int, round_number: int, seed: int) -> nx.DiGraph:
+    def draw(self, peers: int, round: int, seed: int) -> set[tuple[int, int]]:
         """Return the file's graph; an error where it cannot be read, breaks the format or names unknown peers."""
         if not self.path:
             raise TopologyError("topology edge_list needs a file: set topology.path=/absolute/path/to/edges.txt")
@@ -37,12 +36,8 @@ class EdgeList(Topology):
                 f"{path} names peers that do not exist: {', '.join(map(str, unknown))} (line "
                 f"{', '.join(map(str, lines))}); with {peers} peers the indices are 0..{peers - 1}"
             )
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(peers))
-        graph.add_edges_from(edges.values())
-        if not self.directed:
-            graph.add_edges_from([(b, a) for a, b in edges.values()])
-        return graph
+        there = set(edges.values())
+        return there if self.directed else there | {(b, a) for a, b in there}
 
 
 def _read(path: Path) -> dict[int, tuple[int, int]]:

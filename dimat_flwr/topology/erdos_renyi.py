@@ -3,7 +3,6 @@
 import math
 from typing import Annotated
 
-import networkx as nx
 import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -11,7 +10,9 @@ from pydantic.dataclasses import dataclass
 from dimat_flwr.component import STRICT
 from dimat_flwr.seeding import numpy_generator
 from dimat_flwr.topology.base import Topology
+from dimat_flwr.topology.connected import strong_parts
 from dimat_flwr.topology.errors import TopologyError
+from dimat_flwr.topology.mixing import Edges
 
 _TRIES = 1000
 
@@ -26,15 +27,14 @@ class ErdosRenyi(Topology):
 
     p: Annotated[float, Field(gt=0, le=1)] = 0.5
 
-    def draw(self, peers: int, round_number: int, seed: int) -> nx.DiGraph:
+    def draw(self, peers: int, round: int, seed: int) -> Edges:
         """Return the first connected draw; an error after 1000 draws without one."""
         generator = numpy_generator(seed, purpose="topology/erdos_renyi")
         for _ in range(_TRIES):
             linked = np.triu(generator.random((peers, peers)) < self.p, k=1)
-            graph = nx.empty_graph(peers)
-            graph.add_edges_from(np.argwhere(linked).tolist())
-            if nx.is_connected(graph):
-                return graph.to_directed()
+            edges = np.argwhere(linked | linked.T).astype(np.int32)
+            if len(strong_parts(peers, edges)) == 1:
+                return edges
         raise TopologyError(
             f"none of {_TRIES} random graphs over {peers} peers with p = {self.p} was connected; raise p: "
             f"from about ln(N)/N = {math.log(peers) / peers:.2g} most are"

@@ -1,6 +1,5 @@
 """Static exponential graph: few edges, yet every peer is at most log2(N) hops away."""
 
-import networkx as nx
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
@@ -14,10 +13,7 @@ class Exponential(Topology):
     The graph is directed, but every peer receives as much as it sends, so uniform weights are doubly stochastic.
     """
 
-    def draw(self, peers: int, round_number: int, seed: int) -> nx.DiGraph:
+    def draw(self, peers: int, round: int, seed: int) -> list[tuple[int, int]]:
         """Return the graph; see the class."""
-        graph = nx.DiGraph()
-        graph.add_nodes_from(range(peers))
         hops = [2**k for k in range((peers - 1).bit_length())]
-        graph.add_edges_from((i, (i + hop) % peers) for i in range(peers) for hop in hops)
-        return graph
+        return [(i, (i + hop) % peers) for i in range(peers) for hop in hops]

@@ -1,16 +1,16 @@
 """Fully connected: every peer hears every other."""
 
-import networkx as nx
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.topology.base import Topology
+from dimat_flwr.topology.mixing import Edges, complete_edges
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FullyConnected(Topology):
     """Every peer exchanges with every other peer."""
 
-    def draw(self, peers: int, round_number: int, seed: int) -> nx.DiGraph:
+    def draw(self, peers: int, round: int, seed: int) -> Edges:
         """Return the graph; see the class."""
-        return nx.complete_graph(peers).to_directed()
+        return complete_edges(peers)

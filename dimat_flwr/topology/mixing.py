@@ -1,115 +1,202 @@
-"""Mixing matrices: how much each peer gives to its neighbours' models."""
+"""Mixing matrices: how much each peer gives to its neighbours' models. Sparse: memory grows with the edges."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from dimat_flwr.topology.errors import TopologyError
+from dimat_flwr.topology.row import Row, Sums
 
-Weights = Literal["uniform", "metropolis_hastings", "column_stochastic"]
-Sums = Literal["rows", "columns"]
+if TYPE_CHECKING:
+    import networkx as nx
+
+Weighting = Literal["uniform", "metropolis_hastings", "column_stochastic"]
+Edges = NDArray[np.int32]  # shape (E, 2): source j, reader i
 _TOLERANCE = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
 class Mixing:
-    """The mixing matrix W of one exchange.
+    """The mixing matrix W of one exchange over N peers; immutable, and equal to nothing but itself.
+
+    ``W[i, j]`` is the weight peer i gives to what peer j sent. Every edge j -> i is a message, whatever its weight.
+    Which sums of W are 1 is looked up, not promised: ``row_stochastic``, ``column_stochastic``.
 
     Attributes:
-        matrix: shape (N, N), read-only; ``matrix[i, j]`` is the weight peer i gives to peer j's model.
-        sums: which sums are 1: ``"rows"`` (every peer averages), ``"columns"`` (every peer splits its mass, push-sum).
-
-    Raises:
-        TopologyError: the matrix is not square, has an entry that is negative or not finite, or sums other than 1.
+        peers: N.
+        row_stochastic: whether every row sums to 1 (within 1e-9): each peer averages.
+        column_stochastic: whether every column does: each peer splits its mass (push-sum).
     """
 
-    matrix: NDArray[np.float64]
-    sums: Sums = "rows"
+    def __init__(self, own: NDArray[np.float64], edges: Edges, weights: NDArray[np.float64]) -> None:
+        """Build a matrix from its diagonal and its edges.
 
-    def __post_init__(self) -> None:
-        matrix = np.array(self.matrix, dtype=np.float64)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
-            raise TopologyError(f"a mixing matrix has shape (N, N) with N >= 1, not {matrix.shape}")
-        if not np.isfinite(matrix).all() or (matrix < 0).any():
+        Args:
+            own: shape (N,), the diagonal W_ii.
+            edges: shape (E, 2): source j, reader i; in any order, no self loop, no edge twice.
+            weights: shape (E,), W_ij of each edge.
+
+        Raises:
+            TopologyError: no peers, an edge that cannot be, or a weight that is negative or not finite.
+        """
+        own, weights = np.array(own, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+        edges = checked_edges(edges, len(own))
+        if len(weights) != len(edges):
+            raise TopologyError(f"{len(edges)} edges need as many weights, not {len(weights)}")
+        if not (np.isfinite(own).all() and np.isfinite(weights).all()) or (own < 0).any() or (weights < 0).any():
             raise TopologyError("a mixing matrix has finite entries >= 0 only; check the weights given")
-        totals = matrix.sum(axis=1 if self.sums == "rows" else 0)
-        wrong = np.flatnonzero(np.abs(totals - 1) > _TOLERANCE)
-        if wrong.size:
-            found = ", ".join(f"peer {i}: {totals[i]:.6g}" for i in wrong)
-            raise TopologyError(f"the {self.sums} of a mixing matrix must sum to 1, but these do not: {found}")
-        matrix.flags.writeable = False
-        object.__setattr__(self, "matrix", matrix)
+        order = np.lexsort((edges[:, 0], edges[:, 1]))  # by reader, then by source
+        self._sources = np.ascontiguousarray(edges[order, 0])
+        self._weights = weights[order]
+        self._first_source = _offsets(edges[:, 1], len(own))
+        order = np.lexsort((edges[:, 1], edges[:, 0]))
+        self._readers = np.ascontiguousarray(edges[order, 1])
+        self._first_reader = _offsets(edges[:, 0], len(own))
+        self._own = own
+        self.peers = len(own)
+        rows = own + np.bincount(edges[:, 1], weights=weights, minlength=len(own))
+        columns = own + np.bincount(edges[:, 0], weights=weights, minlength=len(own))
+        self._row_sums, self._column_sums = rows, columns
+        self.row_stochastic = bool((np.abs(rows - 1) <= _TOLERANCE).all())
+        self.column_stochastic = bool((np.abs(columns - 1) <= _TOLERANCE).all())
+        for array in (self._sources, self._weights, self._readers, self._own, rows, columns):
+            array.flags.writeable = False
 
     @classmethod
     def identity(cls, n: int) -> Self:
         """Return the matrix of n peers that exchange nothing."""
-        return cls(np.eye(n))
+        return cls(np.ones(n), np.empty((0, 2), np.int32), np.empty(0))
 
     @classmethod
     def complete(cls, n: int) -> Self:
         """Return the matrix of n peers that all average everyone uniformly, 1/n each."""
-        if n < 1:
-            raise TopologyError(f"a mixing matrix needs at least 1 peer, not {n}")
-        return cls(np.full((n, n), 1 / n))
+        return cls.from_edges(n, complete_edges(n), "uniform")
 
     @classmethod
-    def from_graph(cls, graph: nx.DiGraph, weights: Weights) -> Self:
+    def from_dense(cls, matrix: NDArray[np.float64]) -> Self:
+        """Return the matrix with these entries, shape (N, N); an edge is where an entry off the diagonal is not 0."""
+        matrix = np.asarray(matrix, dtype=np.float64)
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            raise TopologyError(f"a mixing matrix has shape (N, N) with N >= 1, not {matrix.shape}")
+        off = matrix.copy()
+        np.fill_diagonal(off, 0)
+        readers, sources = np.nonzero(off)
+        return cls(np.diag(matrix), np.stack([sources, readers], axis=1).astype(np.int32), off[readers, sources])
+
+    @classmethod
+    def from_graph(cls, graph: "nx.DiGraph", weighting: Weighting) -> Self:
+        """Weigh the edges of a networkx graph with the nodes 0..N-1; see ``from_edges``."""
+        return cls.from_edges(graph.number_of_nodes(), graph.edges, weighting)
+
+    @classmethod
+    def from_edges(cls, n: int, edges: Edges | Iterable[tuple[int, int]], weighting: Weighting) -> Self:
         """Weigh a graph's edges.
 
         Args:
-            graph: nodes 0..N-1, edge j->i where i receives from j, no self loops.
-            weights: ``uniform``: 1/(in-degree + 1), each peer itself included (DIMAT: 1/3 on a ring).
+            n: the number of peers.
+            edges: (source j, reader i) where i reads from j; an array of shape (E, 2) or pairs; no self loops.
+            weighting: ``uniform``: 1/(in-degree + 1), each peer itself included (DIMAT: 1/3 on a ring).
                 ``metropolis_hastings``: 1/(1 + max(deg_i, deg_j)) and the rest for the peer itself, which makes W
                 symmetric and doubly stochastic (Xiao, Boyd & Kim 2007). ``column_stochastic``: 1/(out-degree of the
-                sender + 1), the sender itself included (push-sum, Assran et al. 2019).
+                source + 1), the source itself included (push-sum, Assran et al. 2019).
 
         Raises:
-            TopologyError: ``metropolis_hastings`` on a graph with an edge that has no way back.
+            TopologyError: ``metropolis_hastings`` on a graph with an edge that has no way back, or see ``Mixing``.
         """
-        n = graph.number_of_nodes()
-        receives = nx.to_numpy_array(graph, nodelist=range(n), weight=None).T  # receives[i, j] = 1: i receives from j
-        if weights == "uniform":
-            with_self = receives + np.eye(n)
-            return cls(with_self / with_self.sum(axis=1, keepdims=True))
-        if weights == "column_stochastic":
-            with_self = receives + np.eye(n)
-            return cls(with_self / with_self.sum(axis=0, keepdims=True), sums="columns")
-        one_way = sorted((j, i) for j, i in graph.edges if not graph.has_edge(i, j))
-        if one_way:
-            listed = ", ".join(f"{j}->{i}" for j, i in one_way[:5]) + (", ..." if len(one_way) > 5 else "")
+        edges = checked_edges(edges, n)
+        sources, readers = edges[:, 0], edges[:, 1]
+        if weighting == "uniform":
+            share = 1 / (1 + np.bincount(readers, minlength=n))
+            return cls(share, edges, share[readers])
+        if weighting == "column_stochastic":
+            share = 1 / (1 + np.bincount(sources, minlength=n))
+            return cls(share, edges, share[sources])
+        if weighting != "metropolis_hastings":
             raise TopologyError(
-                f"metropolis_hastings weights need a symmetric graph, but these edges have no way back: {listed}; "
-                "choose weights: uniform (or column_stochastic for sgp)"
+                f"there is no weighting {weighting!r}; choose uniform, metropolis_hastings or column_stochastic"
             )
-        degree = receives.sum(axis=1)
-        matrix = receives / (1 + np.maximum.outer(degree, degree))
-        return cls(matrix + np.diag(1 - matrix.sum(axis=1)))
+        _require_way_back(edges, n)
+        degree = np.bincount(readers, minlength=n)
+        weights = 1 / (1 + np.maximum(degree[sources], degree[readers]))
+        given = np.bincount(readers, weights=weights, minlength=n)
+        return cls(np.maximum(0.0, 1 - given), edges, weights)  # rounding must not make an own weight negative
+
+    @classmethod
+    def unweighted(cls, graph: "nx.DiGraph") -> Self:
+        """Return the matrix of a networkx graph (nodes 0..N-1) whose edges only say who reads whom.
+
+        Every edge weighs 1 and every peer gives 0 to itself, for algorithms that do not mix by W (sums: none).
+        """
+        n, edges = graph.number_of_nodes(), checked_edges(graph.edges, graph.number_of_nodes())
+        return cls(np.zeros(n), edges, np.ones(len(edges)))
 
     @property
-    def peers(self) -> int:
-        """The number of peers N."""
-        return int(self.matrix.shape[0])
+    def edge_count(self) -> int:
+        """The number of edges E."""
+        return len(self._sources)
 
     @property
     def edges(self) -> list[tuple[int, int]]:
-        """All (source j, target i) with ``matrix[i, j] > 0`` and i != j, sorted."""
-        return sorted((int(j), int(i)) for i, j in np.argwhere(self.matrix > 0) if i != j)
+        """All (source j, reader i), sorted."""
+        return sorted(zip(self._sources.tolist(), self._row_index().tolist(), strict=True))
 
-    def in_neighbours(self, i: int) -> list[int]:
-        """Return the peers that i receives from, without i itself, ascending."""
-        return [int(j) for j in np.flatnonzero(self.matrix[self._index(i)]) if j != i]
+    def edge_array(self) -> Edges:
+        """Return all (source j, reader i), shape (E, 2), ordered by reader and then by source."""
+        return np.stack([self._sources, self._row_index()], axis=1)
 
-    def out_neighbours(self, i: int) -> list[int]:
-        """Return the peers that receive from i, without i itself, ascending."""
-        return [int(j) for j in np.flatnonzero(self.matrix[:, self._index(i)]) if j != i]
+    def sources(self, i: int) -> tuple[int, ...]:
+        """Return the peers that i reads from, ascending."""
+        i = self._index(i)
+        return tuple(self._sources[self._first_source[i] : self._first_source[i + 1]].tolist())
 
-    def row(self, i: int) -> dict[int, float]:
-        """Return the weights that i gives: its in-neighbours' and always its own, keys ascending."""
-        return {j: float(self.matrix[i, j]) for j in sorted([*self.in_neighbours(i), i])}
+    def readers(self, j: int) -> tuple[int, ...]:
+        """Return the peers that read from j, ascending."""
+        j = self._index(j)
+        return tuple(self._readers[self._first_reader[j] : self._first_reader[j + 1]].tolist())
+
+    def row(self, i: int, sums: Sums = "rows") -> Row:
+        """Return what peer i gives to its own and to its sources' payloads; ``sums`` is noted in the row."""
+        i = self._index(i)
+        part = slice(self._first_source[i], self._first_source[i + 1])
+        weights = dict(zip(self._sources[part].tolist(), self._weights[part].tolist(), strict=True))
+        return Row(float(self._own[i]), weights, sums)
+
+    def dense(self) -> NDArray[np.float64]:
+        """Return W, shape (N, N): ``dense()[i, j]`` is the weight peer i gives to peer j."""
+        matrix = np.diag(self._own)
+        matrix[self._row_index(), self._sources] = self._weights
+        return matrix
+
+    def reversed(self, weighting: Weighting | None = None) -> "Mixing":
+        """Return the graph with every edge turned round, unweighted unless a weighting is given.
+
+        For answers that go back to where the question came from (a gradient at a neighbour's model).
+        """
+        edges = self.edge_array()[:, ::-1]
+        if weighting is not None:
+            return Mixing.from_edges(self.peers, edges, weighting)
+        return Mixing(np.zeros(self.peers), edges, np.ones(len(edges)))
+
+    def graph(self) -> "nx.DiGraph":
+        """Return the edges as a frozen networkx graph over the nodes 0..N-1."""
+        import networkx as nx  # a tenth of a second of start-up, for those that ask
+
+        graph = nx.DiGraph()
+        graph.add_nodes_from(range(self.peers))
+        graph.add_edges_from(self.edges)
+        return nx.freeze(graph)
+
+    def wrong_sums(self, sums: Sums) -> list[tuple[int, float]]:
+        """Return (peer, sum) for each of W's ``sums`` that is not 1."""
+        if sums == "none":
+            return []
+        totals = self._row_sums if sums == "rows" else self._column_sums
+        return [(int(i), float(totals[i])) for i in np.flatnonzero(np.abs(totals - 1) > _TOLERANCE)]
+
+    def _row_index(self) -> NDArray[np.int32]:
+        """Return the reader of each edge, in the order of ``_sources``."""
+        return np.repeat(np.arange(self.peers, dtype=np.int32), np.diff(self._first_source))
 
     def _index(self, i: int) -> int:
         """Refuse the negative indices that numpy would quietly count from the end."""
@@ -118,24 +205,65 @@ class Mixing:
         return i
 
 
-def renormalize(row: Mapping[int, float], present: Collection[int]) -> dict[int, float]:
-    """Return a row over the peers that are present, scaled to sum to 1 again.
+def complete_edges(n: int) -> Edges:
+    """Return all pairs of n different peers, shape (n * (n - 1), 2)."""
+    others = np.arange(n * max(0, n - 1), dtype=np.int32).reshape(n, max(0, n - 1)) % max(1, n - 1)
+    readers = np.repeat(np.arange(n, dtype=np.int32), max(0, n - 1))
+    sources = others.reshape(-1)
+    sources += sources >= readers  # skip the peer itself
+    return np.stack([sources, readers], axis=1)
 
-    For rows of a row-stochastic matrix. Push-sum rows need none of it: what did not arrive is missing from the
-    model and from its weight alike.
 
-    Args:
-        row: weights by peer, the receiving peer itself among them (see ``Mixing.row``).
-        present: the peers whose models are at hand, the receiving peer itself among them.
+def checked_edges(edges: Any, n: int) -> Edges:
+    """Return edges (an array of shape (E, 2) or pairs of whole numbers) as an array.
 
     Raises:
-        TopologyError: nobody of the row is present, or only peers of weight 0.
+        TopologyError: n < 1, something else than pairs of whole numbers, a peer that does not exist, a self loop or
+            an edge that is there twice.
     """
-    kept = {j: weight for j, weight in row.items() if j in present}
-    total = sum(kept.values())
-    if total <= 0:
+    if n < 1:
+        raise TopologyError(f"a mixing matrix needs at least 1 peer, not {n}")
+    try:
+        found = np.asarray(edges if isinstance(edges, np.ndarray) else list(edges))
+    except (TypeError, ValueError) as error:
+        raise TopologyError(f"edges are pairs (source, reader) of peers, not {_shown(edges)}") from error
+    if found.size == 0:
+        return np.empty((0, 2), np.int32)
+    if found.ndim != 2 or found.shape[1] != 2 or not np.issubdtype(found.dtype, np.integer):
+        raise TopologyError(f"edges are pairs (source, reader) of peers 0..{n - 1}, not {_shown(edges)}")
+    if found.min() < 0 or found.max() >= n:
+        unknown = sorted({int(peer) for peer in np.unique(found) if not 0 <= peer < n})
+        raise TopologyError(f"edges name peers that do not exist: {unknown[:5]}; {n} peers are 0..{n - 1}")
+    loops = found[found[:, 0] == found[:, 1], 0]
+    if len(loops):
         raise TopologyError(
-            f"no peer of the row {sorted(row)} with a weight above 0 is present ({sorted(present)}); "
-            "the receiving peer itself must be in both"
+            f"peers {sorted(set(loops.tolist()))[:5]} have edges to themselves; leave self loops out, every peer has "
+            "its own payload anyway"
         )
-    return {j: weight / total for j, weight in kept.items()}
+    keys = np.sort(found[:, 0].astype(np.int64) * n + found[:, 1])
+    twice = keys[1:][keys[1:] == keys[:-1]]
+    if len(twice):
+        raise TopologyError(f"the edge {twice[0] // n}->{twice[0] % n} is there twice; name every edge once")
+    return found.astype(np.int32, copy=False)
+
+
+def _offsets(owners: NDArray[np.int32], n: int) -> NDArray[np.int64]:
+    """Return where each owner's part starts in an array ordered by owner, shape (n + 1,)."""
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=n))])
+
+
+def _require_way_back(edges: Edges, n: int) -> None:
+    there = edges[:, 0].astype(np.int64) * n + edges[:, 1]
+    back = edges[:, 1].astype(np.int64) * n + edges[:, 0]
+    one_way = np.sort(there[~np.isin(there, back)])
+    if len(one_way):
+        listed = ", ".join(f"{key // n}->{key % n}" for key in one_way[:5]) + (", ..." if len(one_way) > 5 else "")
+        raise TopologyError(
+            f"metropolis_hastings needs a symmetric graph, but these edges have no way back: {listed}; "
+            "set topology.weighting to auto or uniform (or column_stochastic for push-sum)"
+        )
+
+
+def _shown(edges: object) -> str:
+    text = repr(edges)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -2,7 +2,6 @@
 
 import math
 
-import networkx as nx
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
@@ -17,7 +16,7 @@ class Torus(Topology):
     Peer r * columns + c sits in row r, column c. With only 2 rows, up and down are the same neighbour.
     """
 
-    def draw(self, peers: int, round_number: int, seed: int) -> nx.DiGraph:
+    def draw(self, peers: int, round: int, seed: int) -> set[tuple[int, int]]:
         """Return the graph; see the class. A prime number of peers is refused: it fills no grid."""
         rows = _rows(peers)
         if rows is None:
@@ -29,12 +28,12 @@ class Torus(Topology):
                 f"the nearest numbers of peers that work: {nearest} (or choose topology: ring)"
             )
         columns = peers // rows
-        graph = nx.DiGraph()
+        edges = set()
         for peer in range(peers):
             r, c = divmod(peer, columns)
             for neighbour in (((r + 1) % rows) * columns + c, r * columns + (c + 1) % columns):
-                graph.add_edges_from([(peer, neighbour), (neighbour, peer)])
-        return graph
+                edges |= {(peer, neighbour), (neighbour, peer)}
+        return edges
 
 
 def _rows(peers: int) -> int | None:

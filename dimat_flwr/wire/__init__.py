@@ -1,4 +1,5 @@
-"""What crosses the wire: payloads, the relay's instructions, the peers' reports, and the checks on what arrives.
+"""What crosses the wire: payloads as blobs, codecs, instructions, reports; every byte from outside is distrusted here.
 
-``instruction`` and ``report`` need no torch, so that the relay can import them; ``payload`` does.
+``names``, ``blob``, ``instruction`` and ``report`` need no torch, so that the relay can import them; ``payload`` and
+``codecs`` do.
 """

@@ -1,16 +1,85 @@
-"""The relay's order to one peer for one phase, and for the setup before it, as Flower ``ConfigRecord``s."""
+"""The relay's order to one peer for one exchange, and for the setup before it, as a Flower ``ConfigRecord``."""
 
-from typing import Any
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from flwr.app import ConfigRecord
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
 
+from dimat_flwr.events import MAX_FIGURE, MAX_INTEGER, clip, is_clean
+from dimat_flwr.topology.row import Row
+
+Stage = Literal["algorithm", "final_merge"]
+Absence = Literal["failed", "late", "rejected"]
+
+MAX_BYTES = 16_000_000  # the row of a peer with 100,000 sources has 3 MB
+_RECORD_KEY = "json"
 _STRICT = ConfigDict(extra="forbid")
+_SUMS = ("rows", "columns", "none")
 
 
 class InstructionError(ValueError):
-    """A message's instruction is missing or malformed."""
+    """A message's instruction is missing or malformed; the text is one line."""
+
+
+def _clean(text: str) -> str:
+    if not is_clean(text):
+        raise ValueError("holds control characters")
+    return text
+
+
+def _to_row(value: object) -> object:
+    """Return the row that a JSON object describes; anything else stays as it is, to be refused."""
+    match value:
+        case {"own": own, "sources": list(sources), "weights": list(weights), "sums": sums, **extra} if not extra:
+            if len(sources) != len(weights):
+                raise ValueError(f"names {len(sources)} sources but {len(weights)} weights")
+            _check_row(own, sources, weights, sums)
+            return Row(float(own), dict(zip(sources, map(float, weights), strict=True)), sums)
+    return value
+
+
+def _check_row(own: Any, sources: list[Any], weights: list[Any], sums: Any) -> None:
+    if any(type(source) is not int for source in sources) or sources != sorted(set(sources)):
+        raise ValueError("the sources are not indices in ascending order")
+    if any(type(weight) not in (float, int) or not abs(weight) <= MAX_FIGURE for weight in (own, *weights)):
+        raise ValueError("a weight is not a finite number")
+    if sums not in _SUMS:
+        raise ValueError(f"sums is not one of {', '.join(_SUMS)}")
+
+
+_Index = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+_Place = Annotated[int, Field(strict=True, ge=-1, le=MAX_INTEGER)]
+_Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_clean)]
+_Truth = Annotated[bool, Field(strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True, config=_STRICT)
+class Next:
+    """The exchange that the answer's payload is published for.
+
+    Attributes:
+        round: its round.
+        exchange: its name.
+        stage: who handles it, the algorithm or the merge after the last round.
+        readers: the peers that will read it, ascending; empty where nobody will.
+    """
+
+    round: _Index
+    exchange: _Name
+    stage: Stage
+    readers: list[_Index]
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -20,49 +89,95 @@ class Instruction:
     Attributes:
         peer: the receiver's index in the topology, 0-based; -1 in the setup, before places are assigned.
         peers: number of peers of the run.
-        run_name: name of the run's folder, under each machine's own ``output-dir``.
+        run: name of the run, and of its folder under each machine's own ``output-dir``.
         simulation: whether all peers run in one Flower simulation (allows ``match_data: pooled``).
-        round_number: the round; 0 is the local training before the first exchange.
-        phase: name of the phase within the round (``setup`` before the places are assigned).
-        exchange: whether this phase's graph has any edge at all; False in a round without communication.
-        sources: the peers whose payloads lie in the message, in ascending order; the receiver itself is not among them.
-        source_weights: weight of each source's payload, in the same order.
-        own_weight: the receiver's weight on its own model. For a row-stochastic W it sums to 1 with ``source_weights``.
-        row_stochastic: whether weights are to be renormalized when a payload is rejected (not so for push-sum).
-        readers: the peers that will read what this step publishes; empty when nobody will.
-        last: whether this is the peer's last step of the run.
+        round: the round; 0 before the first exchange.
+        rounds: the last round's number.
+        exchange: name of the exchange whose payloads arrive; ``start`` for exchange 0, ``setup`` before places are
+            assigned.
+        stage: who handles it.
+        communicates: whether this exchange's graph has any edge at all.
+        row: the receiver's row of the mixing matrix over the peers whose payloads lie in the message, as it is before
+            any of them is found unusable.
+        absent: the sources whose payloads do not lie in the message, and why.
+        next: what the answer is published for; None after the last exchange.
     """
 
-    peer: int = Field(ge=-1)
-    peers: int = Field(ge=1)
-    run_name: str
-    simulation: bool
-    round_number: int = Field(default=0, ge=0)
-    phase: str = "setup"
-    exchange: bool = False
-    sources: list[int] = Field(default_factory=list)
-    source_weights: list[float] = Field(default_factory=list)
-    own_weight: float = 1.0
-    row_stochastic: bool = True
-    readers: list[int] = Field(default_factory=list)
-    last: bool = False
+    peer: _Place
+    peers: Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
+    # It names a folder at every peer, so it must not lead out of theirs.
+    run: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+,-]{0,199}$")]
+    simulation: _Truth
+    round: _Index = 0
+    rounds: _Index = 0
+    exchange: _Name = "setup"
+    stage: Stage = "algorithm"
+    communicates: _Truth = False
+    row: Annotated[InstanceOf[Row], BeforeValidator(_to_row)] = Field(default_factory=lambda: Row(1.0, {}, "none"))
+    absent: dict[_Index, Absence] = Field(default_factory=dict)
+    next: Next | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether this is the peer's last exchange of the run."""
+        return self.next is None
+
+    @model_validator(mode="after")
+    def _within_the_run(self) -> Self:
+        if self.peer >= self.peers:
+            raise ValueError(f"peer {self.peer} of {self.peers}")
+        if self.round > self.rounds + 1:
+            raise ValueError(f"round {self.round} of {self.rounds}")
+        named = {
+            **self.row.sources,
+            **dict.fromkeys(self.absent),
+            **dict.fromkeys(self.next.readers if self.next else ()),
+        }
+        if self.peer in named or any(not 0 <= other < self.peers for other in named):
+            raise ValueError("a source, reader or absent peer is not another peer of the run")
+        if self.row.sources.keys() & self.absent.keys():
+            raise ValueError("a source is absent")
+        return self
 
     def to_record(self) -> ConfigRecord:
         """Return the instruction as the record to put into a message."""
-        fields: dict[str, Any] = TypeAdapter(Instruction).dump_python(self)
-        return ConfigRecord(fields)
+        fields: dict[str, Any] = {**vars(self), "absent": [list(item) for item in self.absent.items()]}
+        fields["row"] = {
+            "own": self.row.own,
+            "sources": list(self.row.sources),
+            "weights": list(self.row.sources.values()),
+            "sums": self.row.sums,
+        }
+        fields["next"] = None if self.next is None else vars(self.next)
+        return ConfigRecord({_RECORD_KEY: json.dumps(fields)})
 
 
-def read_instruction(record: ConfigRecord | None) -> Instruction:
-    """Read an instruction from a message; raise ``InstructionError`` if there is none or it is malformed."""
+_read = TypeAdapter(Instruction).validate_python
+
+
+def read_instruction(record: object) -> Instruction:
+    """Read the instruction of a message.
+
+    Raises:
+        InstructionError: there is none, or it is malformed. Nothing else is ever raised.
+    """
     if record is None:
         raise InstructionError("the message holds no instruction: it was not sent by a dimat_flwr relay")
+    text = record.get(_RECORD_KEY) if isinstance(record, ConfigRecord) and len(record) == 1 else None
+    if type(text) is not str or len(text) > MAX_BYTES:
+        raise InstructionError("malformed instruction: not a record of one JSON text")
     try:
-        instruction = Instruction(**dict(record))  # type: ignore[arg-type]
-    except (ValidationError, TypeError) as error:
-        raise InstructionError(f"malformed instruction from the relay: {error}") from error
-    if len(instruction.sources) != len(instruction.source_weights):
-        raise InstructionError(
-            f"the instruction names {len(instruction.sources)} sources but {len(instruction.source_weights)} weights"
-        )
-    return instruction
+        found = json.loads(text)
+        if not isinstance(found, Mapping):
+            raise InstructionError("malformed instruction: no JSON object")
+        return _read({**found, "absent": dict(found.get("absent", ()))})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InstructionError(_line(f"{where}: {first['msg']}")) from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InstructionError(_line(str(error))) from None
+
+
+def _line(reason: str) -> str:
+    return clip(f"malformed instruction from the relay: {reason}", 500).replace("\n", " ")

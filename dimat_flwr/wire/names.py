@@ -1,22 +1,17 @@
-"""The names of the records inside a message's ``RecordDict``; the one place where relay and peers agree on them."""
+"""The names of messages and of the records inside them; the one place where relay and peers agree on them."""
 
 INSTRUCTION = "instruction"
 REPORT = "report"
 
-TENSORS = "tensors"
-NUMBERS = "numbers"
-
 SETUP_MESSAGE = "query.setup"
-STEP_MESSAGE = "train.step"
-
-FINAL_MERGE = "final_merge"  # the phase after the last round, which no algorithm may use for its own
+EXCHANGE_MESSAGE = "train.exchange"
 
 
-def outbox(part: str, reader: int | None = None) -> str:
-    """Return the name of a reply's record: ``part`` (TENSORS or NUMBERS) for one reader, or for all (``None``)."""
-    return f"out.{'all' if reader is None else reader}.{part}"
+def outbox(reader: int | None) -> str:
+    """Return the name of a reply's record with the payload for one reader, or for all of them (``None``)."""
+    return f"out.{'all' if reader is None else reader}"
 
 
-def inbox(part: str, source: int) -> str:
-    """Return the name under which the relay hands peer ``source``'s record ``part`` to a reader."""
-    return f"in.{source}.{part}"
+def inbox(source: int) -> str:
+    """Return the name under which the relay hands peer ``source``'s payload to a reader."""
+    return f"in.{source}"

@@ -1,137 +1,224 @@
-"""A payload (what a peer publishes in a phase) to and from Flower records, checked before anything uses it."""
+"""A payload (what a peer publishes for an exchange) to and from one blob, checked before anything uses it.
 
-import io
-from collections.abc import Mapping
+The blob is a safetensors file (https://github.com/huggingface/safetensors#format): 8 bytes with the header's length,
+little-endian; the header, JSON with each tensor's type, shape and place; the tensors' bytes. A payload's numbers are
+the header's ``__metadata__``, written so that they come back to the last bit. Written and read here, because what the
+reader expects is known beforehand: that makes the check exact and costs one copy of the data.
+"""
+
+import json
+import math
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from tokenize import TokenError
+from typing import Any
 
-import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, MetricRecord
 from torch import Tensor
 
-# An .npy header is padded to 64 bytes and for any sane shape stays far below this.
-_MAX_NPY_HEADER = 4096
-# What numpy's header parser lets through on hostile bytes.
-_HOSTILE_NPY = (ValueError, TypeError, SyntaxError, TokenError, KeyError, EOFError, OverflowError, MemoryError)
+from dimat_flwr.wire.blob import PayloadError, from_record, to_record
 
+__all__ = ["Payload", "PayloadError", "from_record", "pack", "to_record", "unpack"]
 
-class PayloadError(ValueError):
-    """A payload that must not be used; the text says which tensor or number is wrong and how."""
+MAX_NUMBERS = 64
+MAX_NAME = 500  # characters of a tensor's or number's name
+
+_METADATA = "__metadata__"
+_TYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_NUMBER = re.compile(r"-?0x[01]\.[0-9a-f]{1,13}p[+-][0-9]{1,4}")  # what float.hex writes
 
 
 @dataclass(frozen=True)
 class Payload:
-    """What one peer publishes in one phase.
+    """What one peer publishes for one exchange.
 
     Attributes:
-        tensors: name -> CPU tensor of any shape, for instance a state dict.
-        numbers: name -> number that travels beside the tensors: a push-sum weight, a count in a relay sum, the round of
-            origin.
+        tensors: name -> tensor of any shape, for instance a state dict.
+        numbers: name -> number that travels beside the tensors: a push-sum weight, a count in a relay sum, the round
+            of origin.
     """
 
-    tensors: dict[str, Tensor]
-    numbers: dict[str, float] = field(default_factory=dict)
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
-def encode(payload: Payload) -> tuple[ArrayRecord, MetricRecord]:
-    """Return the records of a payload, its tensors as .npy bytes, its numbers as floats.
+def pack(payload: Payload) -> bytes:
+    """Return a payload as one blob.
 
     Raises:
-        PayloadError: a tensor is of a type that numpy lacks (bfloat16).
+        PayloadError: a tensor's type or name, or the number of numbers, is not one that ``unpack`` takes.
     """
-    arrays = ArrayRecord()
-    for name, tensor in payload.tensors.items():
-        try:
-            arrays[name] = Array(tensor.detach().cpu().numpy())
-        except TypeError as error:
-            raise PayloadError(
-                f"tensor '{name}' of type {tensor.dtype} cannot be sent: keep the model's weights in float32 or "
-                "float16 (training may still run in bfloat16 autocast)"
-            ) from error
-    return arrays, MetricRecord({name: float(value) for name, value in payload.numbers.items()})
+    header: dict[str, Any] = {}
+    if payload.numbers:
+        header[_METADATA] = {name: float(value).hex() for name, value in payload.numbers.items()}
+        if len(header[_METADATA]) > MAX_NUMBERS:
+            raise PayloadError(f"a payload has {len(header[_METADATA])} numbers; at most {MAX_NUMBERS} can be sent")
+    parts: list[memoryview] = []
+    end = 0
+    # Larger elements first: so every tensor starts at a multiple of its element's size.
+    for name, tensor in sorted(payload.tensors.items(), key=lambda item: -item[1].element_size()):
+        if tensor.dtype not in _TYPES:
+            raise PayloadError(f"tensor '{name}' is of type {tensor.dtype}, which cannot be sent; convert it first")
+        if not 0 < len(name) <= MAX_NAME or name == _METADATA:
+            raise PayloadError(f"a tensor cannot be sent under the name '{name}'")
+        parts.append(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        start, end = end, end + parts[-1].nbytes
+        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
-def decode(arrays: object, numbers: object, like: Mapping[str, Tensor]) -> Payload:
+def unpack(blob: bytes, like: Mapping[str, Tensor], numbers: Collection[str] | None = None) -> Payload:
     """Read a neighbour's payload, trusting nothing about it.
 
     Args:
-        arrays: the ``ArrayRecord`` that arrived (or whatever else did).
-        numbers: the ``MetricRecord`` that arrived, or None when there was none.
+        blob: the bytes that arrived.
         like: name -> tensor; the payload must have exactly these names, shapes and types.
+        numbers: the names of the numbers that it must have, exactly; None takes any.
 
     Returns:
-        The payload, with tensors in the order of ``like``.
+        The payload: CPU tensors in the order of ``like``, writable, none sharing memory with the blob.
 
     Raises:
-        PayloadError: a tensor is missing, unexpected, of the wrong shape or type, not finite, or not readable.
+        PayloadError: a tensor or number is missing, unexpected, of another shape or type, or not finite; or the bytes
+            are no payload at all.
     """
-    if not isinstance(arrays, ArrayRecord):
-        raise PayloadError("no tensors arrived")
-    missing = [name for name in like if name not in arrays]
-    extra = [name for name in arrays if name not in like]
-    if missing or extra:
-        raise PayloadError(_names("missing", missing) + _names("unexpected", extra))
-    tensors = {name: _decode_tensor(name, arrays[name], expected) for name, expected in like.items()}
-    return Payload(tensors, _decode_numbers(numbers))
+    header, start = _read_header(blob, like)
+    found = _read_numbers(header.pop(_METADATA, {}), numbers)
+    _check_names("tensor", header.keys(), like.keys())
+    starts = {name: _check_entry(name, header[name], expected) for name, expected in like.items()}
+    runs = _runs(starts, like)
+    data = bytearray(memoryview(blob)[start:])  # the one copy: aligned, writable, and the caller's own
+    if not all(_is_sound(data, *run) for run in runs):
+        bad = next(
+            name for name, tensor in like.items() if not _is_sound(data, tensor.dtype, starts[name], tensor.numel())
+        )
+        raise PayloadError(f"tensor '{bad}' holds NaN or infinite values, or truth values that are neither 0 nor 1")
+    return Payload({name: _view(data, starts[name], expected) for name, expected in like.items()}, found)
 
 
-def _decode_tensor(name: str, array: Array, expected: Tensor) -> Tensor:
-    shape, dtype = tuple(expected.shape), str(expected.dtype).removeprefix("torch.")
-    # Everything a header can claim is checked before bytes are read, so that a lie costs no memory.
-    if tuple(array.shape) != shape:
-        raise PayloadError(f"tensor '{name}' has shape {tuple(array.shape)} instead of {shape}")
-    if array.dtype != dtype:
-        raise PayloadError(f"tensor '{name}' has type {array.dtype} instead of {dtype}")
-    if array.stype != "numpy.ndarray":
-        raise PayloadError(f"tensor '{name}' is encoded as '{array.stype}' instead of 'numpy.ndarray'")
-    size = expected.numel() * expected.element_size()
-    if not size <= len(array.data) <= size + _MAX_NPY_HEADER:
-        raise PayloadError(f"tensor '{name}' has {len(array.data)} bytes where about {size} were expected")
-    values = _read_npy(name, array.data)
-    if values.shape != shape or str(values.dtype) != dtype:
-        raise PayloadError(f"tensor '{name}' holds {values.dtype}{list(values.shape)}, which is not what it claimed")
-    if np.issubdtype(values.dtype, np.inexact) and not np.isfinite(values).all():
-        raise PayloadError(f"tensor '{name}' holds NaN or infinite values")
-    return torch.from_numpy(values)
-
-
-def _read_npy(name: str, data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    stream = io.BytesIO(data)
+def _read_header(blob: bytes, like: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
+    """Return the parsed header and where the data starts; nothing is read before the sizes fit what is expected."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in like.values())
+    length = int.from_bytes(blob[:8], "little")
+    limit = 1_000 + sum(200 + 12 * (len(name) + tensor.ndim * 2) for name, tensor in like.items()) + MAX_NUMBERS * 700
+    if length > limit or len(blob) != 8 + length + size:
+        raise PayloadError(
+            f"the payload has {len(blob):,} bytes with a header of {length:,}, where {size:,} bytes of tensors "
+            "and a small header were expected"
+        )
     try:
-        values = np.lib.format.read_array(stream, allow_pickle=False)
-    # numpy's header parser lets several kinds of error through on hostile bytes.
-    except (
-        ValueError,
-        TypeError,
-        SyntaxError,
-        KeyError,
-        EOFError,
-        OverflowError,
-        MemoryError,
-        RecursionError,
-    ) as error:
-        raise PayloadError(f"tensor '{name}' is not a readable array: {error}") from error
-    if stream.read(1):
-        raise PayloadError(f"tensor '{name}' is followed by bytes that do not belong to it")
-    return np.ascontiguousarray(values).reshape(values.shape)
+        header = json.loads(blob[8 : 8 + length].decode("utf-8"), object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"the payload's header is not readable: {error}") from None
+    if not isinstance(header, dict):
+        raise PayloadError("the payload's header is not readable: no JSON object")
+    return header, 8 + length
 
 
-def _decode_numbers(numbers: object) -> dict[str, float]:
-    if numbers is None:
-        return {}
-    if not isinstance(numbers, MetricRecord):
-        raise PayloadError("the numbers that arrived are not a MetricRecord")
-    decoded: dict[str, float] = {}
-    for name, value in numbers.items():
-        if isinstance(value, list) or not np.isfinite(value):
-            raise PayloadError(f"number '{name}' is {value}, not one finite number")
-        decoded[name] = float(value)
-    return decoded
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name stands there twice")
+    return found
 
 
-def _names(what: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    shown = ", ".join(f"'{name[:100]}'" for name in names[:3])
-    return f"{what} tensor{'s' if len(names) > 1 else ''} {shown}{' ...' if len(names) > 3 else ''}. "
+def _read_numbers(texts: object, expected: Collection[str] | None) -> dict[str, float]:
+    if not isinstance(texts, dict) or len(texts) > MAX_NUMBERS:
+        raise PayloadError(f"the payload's numbers are not at most {MAX_NUMBERS} named numbers")
+    if expected is not None:
+        _check_names("number", texts.keys(), expected)
+    found: dict[str, float] = {}
+    for name, text in texts.items():
+        try:
+            value = float.fromhex(text) if isinstance(text, str) and _NUMBER.fullmatch(text) else math.nan
+        except OverflowError:
+            value = math.inf
+        if not math.isfinite(value):
+            raise PayloadError(f"number '{name[:100]}' is not a finite number")
+        found[name] = value
+    return found
+
+
+def _check_names(what: str, found: Collection[str], expected: Collection[str]) -> None:
+    if len(found) == len(expected) and all(name in found for name in expected):
+        return
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    raise PayloadError(
+        ", ".join(_listed(kind, what, names) for kind, names in (("missing", missing), ("unexpected", extra)) if names)
+    )
+
+
+def _listed(kind: str, what: str, names: list[str]) -> str:
+    shown = ", ".join(f"'{name[:100]}'" for name in names[:2])
+    return f"{kind} {what}{'s' if len(names) > 1 else ''} {shown}{' ...' if len(names) > 2 else ''}"
+
+
+def _check_entry(name: str, entry: object, expected: Tensor) -> int:
+    """Return where a tensor's bytes start within the data, if its entry is what was expected."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise PayloadError(f"tensor '{name}' is not described as safetensors does")
+    wanted = _TYPES.get(expected.dtype)
+    if wanted is None or entry["dtype"] != wanted:
+        raise PayloadError(f"tensor '{name}' has type {_brief(entry['dtype'])} instead of {wanted or expected.dtype}")
+    if entry["shape"] != list(expected.shape):
+        raise PayloadError(f"tensor '{name}' has shape {_brief(entry['shape'])} instead of {list(expected.shape)}")
+    size = expected.numel() * expected.element_size()
+    match entry["data_offsets"]:
+        case [int(start), int(end)] if end - start == size and start % expected.element_size() == 0:
+            return int(start)  # JSON's false is a 0 to Python, and not to torch
+    raise PayloadError(
+        f"tensor '{name}' lies at {_brief(entry['data_offsets'])}, which does not fit its {size:,} bytes"
+    )
+
+
+def _brief(value: object) -> str:
+    return json.dumps(value)[:100]
+
+
+def _runs(starts: Mapping[str, int], like: Mapping[str, Tensor]) -> list[tuple[torch.dtype, int, int]]:
+    """Return (type, start, count) of neighbouring elements of one type; refuse tensors that overlap or leave gaps."""
+    runs: list[tuple[torch.dtype, int, int]] = []
+    end = 0
+    for name, start in sorted(starts.items(), key=lambda item: (item[1], like[item[0]].numel())):
+        dtype, count = like[name].dtype, like[name].numel()
+        if start != end:
+            raise PayloadError("the payload's tensors overlap or leave gaps")
+        end += count * dtype.itemsize
+        if runs and runs[-1][0] == dtype:
+            runs[-1] = (dtype, runs[-1][1], runs[-1][2] + count)
+        elif count:
+            runs.append((dtype, start, count))
+    return runs
+
+
+def _is_sound(data: bytearray, dtype: torch.dtype, offset: int, count: int) -> bool:
+    """Whether elements of one type are finite, or truth values."""
+    if not count:
+        return True
+    if dtype == torch.bool:
+        return int(torch.frombuffer(data, dtype=torch.uint8, count=count, offset=offset).max()) <= 1
+    if not dtype.is_floating_point:
+        return True
+    values = torch.frombuffer(data, dtype=dtype, count=count, offset=offset)
+    # NaN and infinity show in the sum, which is read in one pass; a sum that overflows is looked at more closely.
+    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
+
+
+def _view(data: bytearray, offset: int, expected: Tensor) -> Tensor:
+    if not expected.numel():
+        return torch.empty(expected.shape, dtype=expected.dtype)
+    return torch.frombuffer(data, dtype=expected.dtype, count=expected.numel(), offset=offset).view(expected.shape)

@@ -109,17 +109,16 @@ def test_merging_shuffled_copies_of_a_trained_network_keeps_its_accuracy(command
 
     source = Digits()
     dataset = source.load()
-    mean, std = source.mean[0], source.std[0]
     torch.manual_seed(0)
     model = DigitsCNN()
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for start in range(0, 1024, 64):
-        x = (dataset.train_images[start : start + 64] / 255 - mean) / std
+        x = source.prepare(dataset.train_inputs[start : start + 64])
         nn.functional.cross_entropy(model(x), dataset.train_labels[start : start + 64]).backward()
         optimizer.step()
         optimizer.zero_grad()
     model.eval()
-    test = (dataset.test_images / 255 - mean) / std
+    test = source.prepare(dataset.test_inputs)
     mine = copy.deepcopy(model.state_dict())
     spec = find_permutation_spec(model, test[:2])
     safetensors.torch.save_file(mine, tmp_path / "a.safetensors")

@@ -1,5 +1,6 @@
 """The configuration: what is right becomes typed, what is wrong is refused with what is allowed."""
 
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from dimat_flwr.algorithms.registry import available_algorithms
-from dimat_flwr.config import GROUPS, Config, ConfigError, load_config
+from dimat_flwr.config import GROUPS, Config, ConfigError, build_network, load_config
 from dimat_flwr.config.command import flwr_command
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +16,7 @@ CONF = ROOT / "conf"
 
 
 def load(**run_config: Any) -> Config:
-    return load_config({key.replace("_", "-"): value for key, value in run_config.items()}, {}, CONF)
+    return load_config(run_config, {}, CONF)
 
 
 def fault(**run_config: Any) -> str:
@@ -32,8 +33,30 @@ def test_the_defaults_of_pyproject_and_of_conf_agree() -> None:
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "dataset"])
 def test_every_choice_of_every_group_loads(group: str) -> None:
     for path in sorted((CONF / group).glob("*.yaml")):
-        others = {"dataset": "cifar10"} if group == "model" and path.stem.startswith(("vgg", "resnet")) else {}
+        others = {}
+        if group == "model":
+            others["dataset"] = {"mlp": "breast_cancer", "digits_cnn": "digits"}.get(path.stem, "cifar10")
         assert load(**{group: path.stem}, **others).choices[group] == path.stem
+
+
+def test_an_algorithm_may_choose_defaults_that_a_person_overrides() -> None:
+    assert load(algorithm="sgp").choices["optimizer"] == "sgd"
+    assert load(algorithm="sgp", optimizer="adam").choices["optimizer"] == "adam"
+    assert load(algorithm="sgp", overrides="optimizer=adam").choices["optimizer"] == "adam"
+    assert load().choices["optimizer"] == "adam"
+
+
+def test_an_experiment_sets_anything_and_is_overridden_by_keys(tmp_path: Path) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /topology: torus\nrounds: 3\ntraining:\n  local_steps: 1\n"
+    )
+    config = load_config({"experiment": "mine", "seed": ""}, {}, conf)
+    assert (config.choices["topology"], config.rounds, config.training.local_steps) == ("torus", 3, 1)
+    assert config.choices["experiment"] == "mine"
+    config = load_config({"experiment": "mine", "topology": "ring", "rounds": 5}, {}, conf)
+    assert (config.choices["topology"], config.rounds) == ("ring", 5)
 
 
 def test_overrides_reach_the_parts_and_win_over_keys() -> None:
@@ -71,10 +94,20 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"rounds": "many"}, "rounds: Input should be a valid integer"),
         ({"schedule": "every_n", "rounds": 3, "overrides": "schedule.n=5"}, "schedule: "),
         ({"overrides": "relay.give_up_timeout=1"}, "relay: Value error, give_up_timeout (1 s) must be at least"),
-        ({"overrides": "model._target_=os.getcwd"}, "model"),
-        ({"overrides": "model._target_=no.such.Net"}, "no.such"),
         ({"overrides": "algorithm._target_=torch.nn.Linear"}, "is not a subclass of"),
-        ({"dataset": "digits", "model": "vgg16"}, "does not work with dataset 'digits' (images 1 x 8 x 8)"),
+        ({"overrides": "algorithm._target_=sys.exit"}, "algorithm._target_ 'sys.exit' is not a subclass of"),
+        ({"overrides": "~topology"}, "override '~topology' takes away what every run needs"),
+        ({"overrides": "~name"}, "override '~name' takes away what every run needs"),
+        ({"overrides": "~training"}, "override '~training' takes away what every run needs"),
+        ({"overrides": "name='${foo:1}'"}, "foo"),
+        ({"overrides": "name='${nowhere}'"}, "nowhere"),
+        ({"overrides": "seed='${rounds'"}, "rounds"),
+        ({"overrides": "topology=3"}, "override 'topology=3' does not name one of the choices of 'topology'"),
+        ({"overrides": "topology=[ring]"}, "does not name one of the choices of 'topology'"),
+        ({"overrides": "topology=null"}, "does not name one of the choices of 'topology'"),
+        ({"overrides": "experiment=table2"}, "unknown experiment 'table2'"),
+        ({"overrides": "training=3"}, "training"),
+        ({"overrides": "+extra=1"}, "extra: Unexpected keyword argument"),
     ],
 )
 def test_a_fault_is_named_with_what_is_allowed(run_config: dict[str, Any], expected: str) -> None:
@@ -106,7 +139,7 @@ def test_a_device_may_set_what_is_its_own_and_wins() -> None:
 def test_any_importable_network_is_a_model() -> None:
     target = "model._target_=torchvision.models.mobilenet_v3_small"
     config = load(dataset="cifar10", model="resnet18", overrides=target)
-    assert type(config.build_model()).__name__ == "MobileNetV3"
+    assert type(build_network(config.model)).__name__ == "MobileNetV3"
 
 
 def test_the_command_repeats_what_differs_from_the_defaults() -> None:

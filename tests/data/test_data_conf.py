@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 from pathlib import Path
 
 import pytest
@@ -25,9 +26,8 @@ def test_yaml_and_class_agree(path, base):
 
 
 def concrete(cls):
-    return {
-        c for sub in cls.__subclasses__() for c in ({sub} | concrete(sub)) if c.__module__.startswith("dimat_flwr.")
-    }
+    found = {c for sub in cls.__subclasses__() for c in ({sub} | concrete(sub))}
+    return {c for c in found if c.__module__.startswith("dimat_flwr.") and not inspect.isabstract(c)}
 
 
 @pytest.mark.parametrize(("group", "folder", "base"), GROUPS, ids=lambda v: v if isinstance(v, str) else "")

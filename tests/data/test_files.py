@@ -1,14 +1,18 @@
 """Data sets from made-up folders: both layouts are read, and what is missing or damaged is said plainly."""
 
 import gzip
+import hashlib
+import pickle
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from dimat_flwr.data import DataError
+from dimat_flwr.data import DataError, packaged
+from dimat_flwr.data.breast_cancer import BreastCancer
 from dimat_flwr.data.cifar import CIFAR10, CIFAR100
 from dimat_flwr.data.digits import Digits
 from dimat_flwr.data.idx import read_idx
@@ -42,7 +46,7 @@ def test_mnist_is_read_from_torchvisions_folder(tmp_path, pack):
     source = MNIST(data_dir=str(tmp_path))
     source.check()
     data = source.load()
-    assert np.array_equal(data.train_images[:, 0], arrays["train-images-idx3-ubyte"])
+    assert np.array_equal(data.train_inputs[:, 0], arrays["train-images-idx3-ubyte"])
     assert np.array_equal(data.test_labels, arrays["t10k-labels-idx1-ubyte"])
 
 
@@ -77,7 +81,7 @@ def test_damaged_archive_is_named(tmp_path):
 def test_images_of_another_size_are_refused(tmp_path):
     folder, _ = write_mnist(tmp_path)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((30, 14, 14), np.uint8)))
-    with pytest.raises(DataError, match=r"training images are torch.uint8 \(30, 1, 14, 14\)"):
+    with pytest.raises(DataError, match=r"training inputs are torch.uint8 \(30, 1, 14, 14\)"):
         MNIST(data_dir=str(tmp_path)).load()
 
 
@@ -114,19 +118,58 @@ def test_incomplete_folder_names_the_first_missing_file(tmp_path):
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     (folder / "data_batch_1").touch()
-    with pytest.raises(DataError, match=r"lacks data_batch_2 and 5 more.*CIFAR10"):
+    with pytest.raises(DataError, match=r"lacks data_batch_2 and 4 more.*CIFAR10"):
         CIFAR10(data_dir=str(tmp_path)).check()
 
 
 def test_damaged_cifar_is_not_unpickled(tmp_path):
     folder = tmp_path / "cifar-100-python"
     folder.mkdir()
-    for name in CIFAR100.files:
+    for name in ("train", "test"):
         (folder / name).write_bytes(b"cos\nsystem\n(S'exit 1'\ntR.")
     source = CIFAR100(data_dir=str(tmp_path))
     source.check()
-    with pytest.raises(DataError, match="cifar-100-python is damaged: a file's checksum is wrong"):
+    with pytest.raises(DataError, match=r"cifar-100-python is damaged: train has a wrong checksum.*download=True"):
         source.load()
+
+
+def test_cifar_files_are_read_as_published(tmp_path, monkeypatch):
+    generator, written, sums = np.random.default_rng(0), {}, {}
+    for name in ("train", "test"):
+        images = generator.integers(0, 256, (120, 3072), dtype=np.uint8)
+        written[name] = (images, [k % 100 for k in range(120)])
+        content = pickle.dumps({"data": images, "fine_labels": written[name][1], "coarse_labels": [0] * 120})
+        (tmp_path / "cifar-100-python").mkdir(exist_ok=True)
+        (tmp_path / "cifar-100-python" / name).write_bytes(content)
+        sums[name] = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(CIFAR100, "train_files", {"train": sums["train"]})
+    monkeypatch.setattr(CIFAR100, "test_files", {"test": sums["test"]})
+    data = CIFAR100(data_dir=str(tmp_path), test_samples=100).read()
+    # A row is all of red, then green, then blue, each row by row.
+    assert data.train_inputs[5, 1, 2, 3] == written["train"][0][5, 1024 + 2 * 32 + 3]
+    assert data.train_labels.tolist() == written["train"][1]
+    assert np.array_equal(data.test_inputs.flatten(1), written["test"][0][:100])
+
+
+def test_scikit_learns_files_are_looked_for_without_importing_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"BreastCancer was not found: scikit-learn is not installed.*pip install"):
+        BreastCancer().check()
+    folder = tmp_path / "datasets" / "data"
+    folder.mkdir(parents=True)
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(packaged, "find_spec", lambda name: spec)
+    with pytest.raises(
+        DataError, match=r"Digits was not found: .*digits\.csv\.gz does not exist; it comes with scikit"
+    ):
+        Digits().check()
+    for content, said in (("569,30\n1,2\n", r"\(1, 2\) numbers, not rows of 31"), ("569\n1,x\n", "cannot be read")):
+        (folder / "breast_cancer.csv").write_text(content)
+        with pytest.raises(DataError, match=said):
+            BreastCancer().read()
+    (folder / "digits.csv.gz").write_bytes(b"no archive")
+    with pytest.raises(DataError, match=r"digits\.csv\.gz cannot be read"):
+        Digits().read()
 
 
 def write_tiny(root, published):
@@ -153,7 +196,7 @@ def test_tiny_imagenet_in_both_layouts(tmp_path, published):
     source = TinyImageNet(data_dir=str(tmp_path), train_samples=200)
     source.check()
     data = source.load()
-    for images, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)):
+    for images, labels in ((data.train_inputs, data.train_labels), (data.test_inputs, data.test_labels)):
         assert sorted(labels.tolist()) == list(range(200))
         colours = images.float().mean(dim=(2, 3))
         coloured = labels > 0

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dimat_flwr.data import Partition, PartitionError
 from dimat_flwr.data.partitions.classes import Classes
 from dimat_flwr.data.partitions.dirichlet import Dirichlet
 from dimat_flwr.data.partitions.iid import Iid
+from dimat_flwr.seeding import derive_seed
 
 ROOT = Path(__file__).parents[2]
 labels_of = st.lists(st.integers(0, 9), min_size=40, max_size=300).map(np.array)
@@ -85,8 +87,8 @@ def test_too_many_peers_are_refused_with_a_remedy():
 
 def test_a_partition_that_loses_samples_is_refused():
     class Forgetful(Partition):
-        def deal(self, labels, peers, seed):
-            return [np.arange(k, len(labels) - 1, peers) for k in range(peers)]
+        def deal(self, strata, peers, seed):
+            return [np.arange(k, len(strata) - 1, peers) for k in range(peers)]
 
     with pytest.raises(PartitionError, match="exactly one"):
         Forgetful().split(np.arange(10), 2, 0)
@@ -98,10 +100,53 @@ def test_wrong_settings_are_refused(fields):
         Dirichlet(**fields)
 
 
-def test_flower_datasets_is_imported_only_for_dirichlet():
+@pytest.mark.parametrize("self_balancing", [False, True])
+@pytest.mark.parametrize(("alpha", "min_samples"), [(0.1, 2), (0.5, 60), (100.0, 2)], ids=["skewed", "redrawn", "even"])
+def test_dirichlet_is_flowers_split(alpha, min_samples, self_balancing):
+    from datasets import Dataset
+    from flwr_datasets.partitioner import DirichletPartitioner
+
+    labels = np.random.default_rng(0).integers(0, 10, 700)
+    theirs = DirichletPartitioner(
+        num_partitions=5,
+        partition_by="label",
+        alpha=alpha,
+        min_partition_size=min_samples,
+        self_balancing=self_balancing,
+        shuffle=False,
+        seed=derive_seed(3, purpose="partition"),
+    )
+    theirs.dataset = Dataset.from_dict({"label": labels, "index": np.arange(700)})
+    ours = Dirichlet(alpha=alpha, min_samples=min_samples, self_balancing=self_balancing).split(labels, 5, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one for each repeated draw
+        for peer, part in enumerate(ours):
+            assert sorted(theirs.load_partition(peer)["index"]) == part.tolist()
+
+
+def test_samples_without_a_class_of_their_own_can_be_dealt():
+    strata = np.zeros(40, dtype=np.int64)
+    for partition in (Iid(), Dirichlet(alpha=1.0)):
+        assert_split(partition.split(strata, 4, 0), 40)
+    with pytest.raises(PartitionError, match=r"of Tokens's 40 samples.*gives peer 1 0.*use partition: iid"):
+        Classes().split(strata, 4, 0, what="Tokens")
+
+
+def test_nothing_heavy_is_imported_for_training():
+    # Each of these takes a second or more, in every process of a run.
     code = (
-        "import sys, numpy, dimat_flwr.data.digits, dimat_flwr.data.cifar, dimat_flwr.data.partitions.dirichlet\n"
-        "from dimat_flwr.data.partitions.iid import Iid\nIid().split(numpy.arange(20), 2, 0)\n"
-        "assert not {'flwr_datasets', 'datasets', 'sklearn', 'torchvision'} & set(sys.modules)"
+        "import sys, torch, dimat_flwr.data.cifar, dimat_flwr.data.breast_cancer\n"
+        "from dimat_flwr.data.digits import Digits\nfrom dimat_flwr.data.partitions.dirichlet import Dirichlet\n"
+        "from dimat_flwr.learning import PeerData, evaluate, gradient, train_steps\n"
+        "from dimat_flwr.learning.optimizers.adam import Adam\nfrom dimat_flwr.models import DigitsCNN\n"
+        "source, model, cpu = Digits(), DigitsCNN(), torch.device('cpu')\n"
+        "part = Dirichlet(alpha=1.0).split(source.load().train_strata.numpy(), 5, 0)[0]\n"
+        "data = PeerData.training(source, part, cpu)\n"
+        "optimizer = Adam().build(model.parameters())\n"
+        "train_steps(model, data, optimizer, source.task, first=0, steps=1, batch_size=32, seed=0)\n"
+        "gradient(model, source.task, data.batch(1, 32, 0), at=model.state_dict(), seed=0)\n"
+        "evaluate(model, PeerData.testing(source, cpu), source.task)\n"
+        "heavy = {'flwr_datasets', 'datasets', 'sklearn', 'torchvision', 'torch._dynamo', 'sympy', 'triton'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

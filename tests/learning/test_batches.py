@@ -6,9 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dimat_flwr.data.augmentation import FlipAndShift
+from dimat_flwr.data.breast_cancer import BreastCancer
 from dimat_flwr.data.digits import Digits
 from dimat_flwr.learning import PeerData, TrainingError
-from dimat_flwr.learning.augmentation import Augmentation
+from tests.data.tokens import Tokens
+from tests.learning.sources import Pictures
 
 MEAN, STD = (0.5, 0.3, 0.1), (0.2, 0.25, 0.3)
 CPU = torch.device("cpu")
@@ -20,7 +23,8 @@ def generator(seed=0):
 
 def some_data(count=23, indices=None, size=6, **settings):
     images = torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator(1))
-    return PeerData(images, torch.arange(count) % 4, indices, mean=MEAN, std=STD, **settings)
+    source = Pictures(mean=MEAN, std=STD, **settings)
+    return PeerData(images, torch.arange(count) % 4, indices, source, augmented=True)
 
 
 def normalized(images):
@@ -45,7 +49,7 @@ def shifted(image, flip, row, column, padding):
 )
 def test_augmentation_equals_crops_and_flips_one_by_one(padding, flip, height, width, seed):
     images = torch.randint(0, 256, (9, 3, height, width), dtype=torch.uint8, generator=generator(seed))
-    drawn = Augmentation.draw(9, flip, padding, generator(seed), CPU)
+    drawn = FlipAndShift.draw(9, flip, padding, generator(seed), CPU)
     rows, columns = drawn.shifts.T.tolist()
     expected = [
         shifted(image.numpy(), f, r, c, padding)
@@ -55,7 +59,7 @@ def test_augmentation_equals_crops_and_flips_one_by_one(padding, flip, height, w
 
 
 def test_augmentation_draws_are_uniform():
-    drawn = Augmentation.draw(20_000, True, 4, generator(), CPU)
+    drawn = FlipAndShift.draw(20_000, True, 4, generator(), CPU)
     assert drawn.flips.float().mean().item() == pytest.approx(0.5, abs=0.02)
     for axis in (0, 1):
         counts = torch.bincount(drawn.shifts[:, axis], minlength=9)
@@ -67,7 +71,7 @@ def test_batches_are_normalized_and_labelled():
     data = some_data(indices=np.array([3, 5, 8]))
     (images, labels), *rest = data.in_order(10)
     assert not rest
-    np.testing.assert_allclose(images.numpy(), normalized(data.images[[3, 5, 8]]), atol=1e-5)
+    np.testing.assert_allclose(images.numpy(), normalized(data.inputs[[3, 5, 8]]), atol=1e-5)
     assert labels.tolist() == [3, 1, 0]
     assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
     assert data.label_counts(5).tolist() == [1, 1, 0, 1, 0]
@@ -76,7 +80,7 @@ def test_batches_are_normalized_and_labelled():
 @given(count=st.integers(1, 60), batch_size=st.integers(1, 20), seed=st.integers(0, 5))
 def test_an_epoch_has_every_image_once_and_no_lonely_last_one(count, batch_size, seed):
     images = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 3, 2, 2)
-    data = PeerData(images, torch.arange(count), None, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+    data = PeerData(images, torch.arange(count), None, Pictures(mean=(0.0,) * 3, std=(1 / 255,) * 3))
     batches = list(data.epoch(batch_size, generator(seed)))
     assert len(batches) == data.batches_per_epoch(batch_size)
     assert sorted(label for _, labels in batches for label in labels.tolist()) == list(range(count))
@@ -108,8 +112,8 @@ def test_augmentation_is_for_training_images_only():
 
     assert unchanged(x for x, _ in data.epoch(8, generator())) < 10
     assert unchanged(x for x, _ in data.epoch(8, generator(), augment=False)) == 23
-    assert unchanged(data.matching_batches(23, 8, generator())) == 23
-    assert unchanged(data.matching_batches(23, 8, generator(), augment=True)) < 10
+    assert unchanged(data.matching_inputs(23, 8, generator())) == 23
+    assert unchanged(data.matching_inputs(23, 8, generator(), augment=True)) < 10
 
 
 def test_numbered_batches_run_through_the_epochs_in_any_order_of_asking():
@@ -127,24 +131,45 @@ def test_numbered_batches_run_through_the_epochs_in_any_order_of_asking():
     assert not torch.equal(first[0][0], data.batch(0, 5, seed=12)[0])
 
 
-def test_matching_batches_draw_without_replacement_and_stop_at_what_there_is():
+def test_matching_inputs_draw_without_replacement_and_stop_at_what_there_is():
     data = some_data()
-    drawn = torch.cat(data.matching_batches(9, 4, generator()))
+    drawn = torch.cat(data.matching_inputs(9, 4, generator()))
     assert len(drawn) == 9
     assert len({tuple(x.flatten().tolist()) for x in drawn}) == 9
-    assert [len(x) for x in data.matching_batches(9, 4, generator())] == [4, 5]
-    assert sum(len(x) for x in data.matching_batches(1000, 4, generator())) == 23
+    assert [len(x) for x in data.matching_inputs(9, 4, generator())] == [4, 5]
+    assert sum(len(x) for x in data.matching_inputs(1000, 4, generator())) == 23
 
 
 def test_peers_share_the_bytes_of_a_data_set():
     source = Digits()
     one, two = (PeerData.training(source, np.array(part), CPU) for part in ([0, 1, 2], [5, 9]))
-    assert one.images.data_ptr() == two.images.data_ptr() == source.load().train_images.data_ptr()
+    assert one.inputs.data_ptr() == two.inputs.data_ptr() == source.load().train_inputs.data_ptr()
     assert two.labels.tolist() == source.load().train_labels[[5, 9]].tolist()
     test = PeerData.testing(source, CPU)
     assert torch.equal(torch.cat([y for _, y in test.in_order(100)]), source.load().test_labels)
 
 
-def test_no_images_are_refused():
-    with pytest.raises(TrainingError, match="has no images"):
+def test_no_samples_are_refused():
+    with pytest.raises(TrainingError, match="has no samples of Pictures"):
         some_data(indices=np.array([], dtype=np.int64))
+
+
+@pytest.mark.parametrize("source", [BreastCancer(), Tokens()], ids=["table", "tokens"])
+def test_batches_of_tables_and_tokens_are_rows_of_the_data_set(source):
+    whole = source.load()
+    data = PeerData.training(source, np.arange(40, 90), CPU)
+    rows = {
+        tuple(x.flatten().tolist()): y.tolist() for x, y in zip(whole.train_inputs, whole.train_labels, strict=True)
+    }
+    for number in range(data.batches_per_epoch(8)):
+        x, y = data.batch(number, 8, seed=3)
+        assert x.dtype == source.example_input().dtype
+        assert [rows[tuple(row.flatten().tolist())] for row in x] == y.tolist()
+    assert data.label_counts(source.num_classes).sum() == whole.train_labels[40:90].numel()
+
+
+def test_places_without_a_label_are_not_counted():
+    source = Tokens(padded=True)
+    data = PeerData.training(source, np.arange(10), CPU)
+    assert data.label_counts(4).tolist() == torch.bincount(data.labels[data.labels >= 0], minlength=4).tolist()
+    assert data.label_counts(4).sum() == 10 * 6 - 5

@@ -5,7 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from dimat_flwr.data import Classification
 from dimat_flwr.learning import Evaluation, PeerData, evaluate, local_accuracy
+from tests.data.tokens import Tagger, Tokens
+from tests.learning.sources import Pictures
 
 
 class Lookup(nn.Module):
@@ -23,7 +26,7 @@ class Lookup(nn.Module):
 
 def numbered(labels):
     images = torch.arange(len(labels), dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-    return PeerData(images, torch.tensor(labels), None, mean=(0.0,), std=(1 / 255,))
+    return PeerData(images, torch.tensor(labels), None, Pictures(channels=1, mean=(0.0,), std=(1 / 255,)))
 
 
 def test_figures_equal_numpys():
@@ -31,7 +34,7 @@ def test_figures_equal_numpys():
     labels = draws.integers(0, 4, 50)
     scores = draws.normal(size=(50, 6))
     model = Lookup(torch.tensor(scores)).train()
-    result = evaluate(model, numbered(labels.tolist()), num_classes=6, batch_size=7)
+    result = evaluate(model, numbered(labels.tolist()), Classification(6), batch_size=7)
     assert model.training
     hits = scores.argmax(1) == labels
     losses = np.log(np.exp(scores).sum(1)) - scores[np.arange(50), labels]
@@ -47,7 +50,7 @@ def test_batch_size_does_not_matter():
     draws = np.random.default_rng(1)
     model = Lookup(torch.tensor(draws.normal(size=(50, 3))))
     data = numbered(draws.integers(0, 3, 50).tolist())
-    whole, single = (evaluate(model, data, num_classes=3, batch_size=size) for size in (50, 1))
+    whole, single = (evaluate(model, data, Classification(3), batch_size=size) for size in (50, 1))
     assert whole.loss == pytest.approx(single.loss)
     assert whole.class_correct.tolist() == single.class_correct.tolist()
 
@@ -63,3 +66,22 @@ def test_classes_without_test_images_are_left_out():
     evaluation = Evaluation(1.0, np.array([8, 0]), np.array([10, 0]))
     assert local_accuracy(evaluation, np.array([5, 50])) == pytest.approx(80)
     assert local_accuracy(evaluation, np.array([0, 50])) is None
+
+
+def test_a_test_set_that_lacks_classes_is_evaluated():
+    model = Lookup(torch.eye(5)[[1, 3, 3]])
+    result = evaluate(model, numbered([1, 1, 3]), Classification(5))
+    assert result.accuracy == pytest.approx(200 / 3)
+    assert result.class_counts.tolist() == [0, 2, 0, 1, 0]
+    assert local_accuracy(result, np.array([7, 1, 0, 3, 0])) == pytest.approx((50 + 3 * 100) / 4)
+
+
+def test_every_labelled_place_of_a_sequence_counts():
+    source = Tokens(padded=True, test_samples=30)
+    torch.manual_seed(0)
+    model, data = Tagger(), PeerData.testing(source, torch.device("cpu"))
+    found = evaluate(model, data, source.task, batch_size=7)
+    stored = source.load()
+    hits = (model(stored.test_inputs).argmax(-1) == stored.test_labels)[stored.test_labels >= 0]
+    assert found.accuracy == pytest.approx(100 * hits.float().mean().item())
+    assert found.class_counts.sum() == len(hits) == 30 * 6 - 15

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from dimat_flwr.data import Classification
 from dimat_flwr.learning import TrainingError, gradient
 
 
@@ -48,42 +49,75 @@ def assert_same(ours, theirs):
         assert not value.requires_grad
 
 
-def test_own_gradient_leaves_the_model_as_it_is():
+TASK = Classification(5)
+
+
+def test_own_gradient_is_backwards_and_updates_batchnorm():
     model = network(1).eval()
     before = copy.deepcopy(model.state_dict())
-    ours, loss = gradient(model, batch(), seed=4)
-    theirs, expected, _ = by_backward(model, seed=4)
+    theirs, expected, reference = by_backward(model, seed=4)
+    ours, loss = gradient(model, TASK, batch(), seed=4)
     assert_same(ours, theirs)
     assert loss == pytest.approx(expected)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
+    for name, buffer in reference.named_buffers():
+        torch.testing.assert_close(model.get_buffer(name), buffer)
+        assert not torch.equal(buffer, before[name])
     assert all(p.grad is None for p in model.parameters())
-    assert not model.training
+    assert not any(module.training for module in model.modules())
 
 
-def test_statistics_are_updated_on_request():
-    model = network(1)
-    _, _, reference = by_backward(model, seed=0)
-    gradient(model, batch(), update_statistics=True)
-    torch.testing.assert_close(model.bn.running_mean, reference.bn.running_mean)
-    assert model.bn.num_batches_tracked == 1
-
-
-def test_gradient_at_a_neighbours_weights():
+def test_gradient_at_a_neighbours_weights_changes_neither():
     mine, neighbour = network(1), network(2)
     before, given = copy.deepcopy(mine.state_dict()), copy.deepcopy(neighbour.state_dict())
-    ours, loss = gradient(mine, batch(), weights=given, seed=3)
+    ours, loss = gradient(mine, TASK, batch(), at=given, seed=3)
     theirs, expected, _ = by_backward(neighbour, seed=3)
     assert_same(ours, theirs)
     assert loss == pytest.approx(expected)
     assert all(torch.equal(value, before[name]) for name, value in mine.state_dict().items())
     assert all(torch.equal(value, neighbour.state_dict()[name]) for name, value in given.items())
-    with pytest.raises(ValueError, match="weights=None"):
-        gradient(mine, batch(), weights=given, update_statistics=True)
+    assert not any(value.requires_grad for value in given.values())
+
+
+def test_what_is_not_given_is_the_models_own():
+    mine, neighbour = network(1), network(2)
+    head = {name: p for name, p in neighbour.state_dict().items() if name.startswith("head")}
+    mixed = copy.deepcopy(mine)
+    mixed.load_state_dict(head, strict=False)
+    ours, _ = gradient(mine, TASK, batch(), at=head, seed=3)
+    assert_same(ours, by_backward(mixed, seed=3)[0])
+
+
+def test_shared_weights_have_one_gradient():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, x):
+            return self.head(self.embedding(x))
+
+    torch.manual_seed(0)
+    model, tokens = Tied(), torch.tensor([[0, 1, 4], [2, 2, 3]])
+    ours, _ = gradient(model, TASK, (tokens, tokens), at=model.state_dict(), seed=0)
+    theirs, _ = gradient(model, TASK, (tokens, tokens), seed=0)
+    assert set(ours) == {"embedding.weight"}
+    assert_same(ours, theirs)
+
+
+def test_randomness_outside_is_left_alone():
+    model = network(1)
+    torch.manual_seed(8)
+    expected = torch.rand(3)
+    torch.manual_seed(8)
+    gradient(model, TASK, batch(), seed=1)
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_a_loss_that_is_no_number_is_refused():
     model = network(1)
     with torch.no_grad():
         model.head.weight[0, 0] = float("nan")
-    with pytest.raises(TrainingError, match="is nan; try a lower learning rate"):
-        gradient(model, batch())
+    with pytest.raises(TrainingError, match=r"is nan; try a lower optimizer\.lr"):
+        gradient(model, TASK, batch(), seed=0)

@@ -10,7 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from pydantic import ValidationError
 
-from dimat_flwr.learning import OptimizerSource
+from dimat_flwr.learning import Optimizer
 from dimat_flwr.learning.optimizers.adam import Adam
 from dimat_flwr.learning.optimizers.adamw import AdamW
 from dimat_flwr.learning.optimizers.amsgrad import AmsGrad
@@ -36,7 +36,7 @@ def walk(source, x=2.0):
 def test_yaml_and_class_agree(path):
     config = OmegaConf.load(path)
     part = instantiate(config)
-    assert isinstance(part, OptimizerSource)
+    assert isinstance(part, Optimizer)
     assert part == type(part)()
     assert set(config) == {f.name for f in dataclasses.fields(type(part))} | {"_target_"}
 
@@ -44,11 +44,12 @@ def test_yaml_and_class_agree(path):
 def test_every_class_has_a_yaml():
     for path in (ROOT / "dimat_flwr" / "learning" / "optimizers").glob("*.py"):
         importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
-    found, waiting = set(), [OptimizerSource]
+    found, waiting = set(), [Optimizer]
     while waiting:
         subclasses = waiting.pop().__subclasses__()
         found |= {c for c in subclasses if c.__module__.startswith("dimat_flwr.")}
         waiting += subclasses
+    assert {cls.__name__ for cls in found if cls.plain_step} == {"Sgd"}
     assert found == {get_class(OmegaConf.load(p)._target_) for p in YAMLS}
 
 
@@ -81,6 +82,49 @@ def test_adam_and_its_kin(cls):
         largest = max(largest, v) if cls is AmsGrad else v
         x -= lr * (m / (1 - b1**t)) / ((largest / (1 - b2**t)) ** 0.5 + eps)
     assert walk(cls(lr=lr, betas=(b1, b2), eps=eps, weight_decay=decay)) == pytest.approx(x, abs=1e-12)
+
+
+def torchs(source, params):
+    """Return torch's own optimizer with the same settings."""
+    common = {"lr": source.lr, "weight_decay": source.weight_decay}
+    if isinstance(source, Sgd):
+        return torch.optim.SGD(params, **common)
+    if isinstance(source, Momentum):
+        return torch.optim.SGD(params, **common, momentum=source.momentum, nesterov=source.nesterov)
+    common |= {"betas": source.betas, "eps": source.eps}
+    if isinstance(source, AdamW):
+        return torch.optim.AdamW(params, **common)
+    return torch.optim.Adam(params, **common, amsgrad=isinstance(source, AmsGrad))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize(
+    "source", [Sgd(), Momentum(), Momentum(nesterov=True), Adam(lr=0.1), AdamW(lr=0.1), AmsGrad(lr=0.1)], ids=str
+)
+def test_weights_and_state_are_torchs(source, decay):
+    source = dataclasses.replace(source, weight_decay=decay)
+    draws = torch.Generator().manual_seed(0)
+    start = [torch.randn(4, 3, generator=draws), torch.randn((), generator=draws), torch.randn(2, generator=draws)]
+    ours, theirs = ([torch.nn.Parameter(x.clone()) for x in start] for _ in range(2))
+    one, other = source.build(ours), torchs(source, theirs)
+    for step in range(5):
+        one.zero_grad()
+        assert all(mine.grad is None for mine in ours)
+        other.zero_grad()
+        for mine, its in zip(ours[: 2 + step % 2], theirs, strict=False):  # the last has a gradient every other time
+            mine.grad = torch.randn(mine.shape, generator=draws)
+            its.grad = mine.grad.clone()
+        gradients = [None if mine.grad is None else mine.grad.clone() for mine in ours]
+        one.step()
+        other.step()
+        for mine, its, gradient in zip(ours, theirs, gradients, strict=True):
+            assert gradient is None or torch.equal(mine.grad, gradient)
+            torch.testing.assert_close(mine, its, rtol=1e-6, atol=1e-7)
+    for mine, its in zip(ours, theirs, strict=True):
+        expected = {name: value for name, value in other.state[its].items() if value is not None}
+        assert set(one.state.get(mine, {})) == set(expected)
+        for name, value in expected.items():
+            torch.testing.assert_close(one.state[mine][name], value, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from dimat_flwr.merging import MergeError, merge
-from dimat_flwr.merging.check import check_same_architecture, check_weights
+from dimat_flwr.merging.check import check_row, check_same_architecture
 
 
 def _network(seed=0):
@@ -74,7 +74,7 @@ def test_wrong_weights_are_refused(weights, as_iterator, message):
 
 
 def test_thirds_sum_to_one():
-    check_weights([1 / 3] * 3, 2)
+    check_row([1 / 3] * 3, 2)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_thirds_sum_to_one():
         ({"batches": []}, "no data for the recalibration of BatchNorm"),
         ({}, "no data for the recalibration of BatchNorm"),
         ({"method": "activation", "batches": [torch.randn(4, 3)]}, "need spec="),
-        ({"batches": [torch.randn(4, 3)], "recalibration_share": 0.0}, "recalibration_share must be in"),
+        ({"batches": [torch.randn(4, 3)], "recalibrate_on": []}, "no data for the recalibration of BatchNorm"),
     ],
 )
 def test_what_is_missing_is_told(options, message):

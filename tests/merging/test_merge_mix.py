@@ -59,12 +59,13 @@ def test_keep_leaves_running_statistics_mine(networks, batches):
     torch.testing.assert_close(state["1.weight"], _mean(networks, "1.weight"))
 
 
-@pytest.mark.parametrize(("share", "read"), [(1.0, [0, 1, 2, 3]), (0.5, [0, 2]), (0.25, [0]), (0.01, [0])])
-def test_recalibrate_measures_the_mix_on_a_share_of_my_batches(networks, batches, share, read):
-    state = _merge(networks, batches, recalibration_share=share)
+@pytest.mark.parametrize("read", [None, [0, 2], [0, 1, 2, 3]])
+def test_recalibrate_measures_the_mix_on_a_quarter_of_my_batches_or_on_those_named(networks, batches, read):
+    chosen = None if read is None else [batches[number] for number in read]
+    state = _merge(networks, batches, recalibrate_on=chosen)
     expected = copy.deepcopy(networks[0])
     expected.load_state_dict({name: _mean(networks, name) for name in expected.state_dict()})
-    recalibrate_batchnorm(expected, [batches[number] for number in read])
+    recalibrate_batchnorm(expected, [batches[number] for number in (read or [0])])
     for name, tensor in expected.state_dict().items():
         torch.testing.assert_close(state[name], tensor)
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import fx, nn
 
-from dimat_flwr.models import VGG16, DigitsCNN, ResNet20
+from dimat_flwr.models import MLP, VGG16, DigitsCNN, ResNet20
 
 ROOT = Path(__file__).parents[2]
 YAMLS = sorted((ROOT / "conf" / "model").glob("*.yaml"))
@@ -56,8 +56,10 @@ def test_vgg16_has_the_convolutions_of_configuration_d(batchnorm):
         (ResNet20(num_classes=7, in_channels=1), (1, 28, 28)),
         (VGG16(num_classes=7, width=0.125), (3, 64, 64)),
         (VGG16(num_classes=7, batchnorm=False, width=0.125), (3, 32, 32)),
+        (MLP(num_classes=7, in_features=30), (30,)),
+        (MLP(num_classes=7, in_features=64, depth=0, batchnorm=False), (1, 8, 8)),
     ],
-    ids=["digits_cnn", "resnet20", "vgg16_bn", "vgg16"],
+    ids=["digits_cnn", "resnet20", "vgg16_bn", "vgg16", "mlp", "linear"],
 )
 def test_traced_network_computes_the_same(model, shape):
     model.eval()
@@ -90,12 +92,12 @@ def test_weights_come_from_torchs_generator():
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: p.stem)
 def test_every_yaml_builds_a_network_for_its_dataset(path):
-    size = 8 if path.stem == "digits_cnn" else 32
-    channels = 1 if path.stem == "digits_cnn" else 3
-    config = OmegaConf.create({"dataset": {"num_classes": 12, "channels": channels}, "model": OmegaConf.load(path)})
+    shape = {"digits_cnn": (1, 8, 8), "mlp": (9,)}.get(path.stem, (3, 32, 32))
+    dataset = {"num_classes": 12, "channels": shape[0], "features": 9}
+    config = OmegaConf.create({"dataset": dataset, "model": OmegaConf.load(path)})
     with torch.device("meta"):
         model = instantiate(config.model)
-        assert model(torch.empty(2, channels, size, size)).shape == (2, 12)
+        assert model(torch.empty(2, *shape)).shape == (2, 12)
 
 
 @pytest.mark.parametrize("path", [p for p in YAMLS if "dimat_flwr" in p.read_text()], ids=lambda p: p.stem)
@@ -107,5 +109,16 @@ def test_yaml_shows_every_argument_with_its_default(path):
     config = OmegaConf.load(path)
     arguments = inspect.signature(get_class(config._target_)).parameters
     assert set(config) == set(arguments) | {"_target_"}
-    plain = set(arguments) - {"num_classes", "in_channels"} - ({"batchnorm"} if path.stem == "vgg16" else set())
+    plain = (
+        set(arguments)
+        - {"num_classes", "in_channels", "in_features"}
+        - ({"batchnorm"} if path.stem == "vgg16" else set())
+    )
     assert {k: config[k] for k in plain} == {k: arguments[k].default for k in plain}
+
+
+def test_mlp_has_its_layers():
+    model = MLP(num_classes=3, in_features=5, width=7, depth=2)
+    assert [tuple(p.shape) for p in model.parameters() if p.dim() == 2] == [(7, 5), (7, 7), (3, 7)]
+    assert sum(isinstance(m, nn.BatchNorm1d) for m in model.modules()) == 2
+    assert [m.bias is None for m in model.modules() if isinstance(m, nn.Linear)] == [True, True, False]

@@ -1,25 +1,25 @@
-"""Relay and peers together, on real digits, over a grid in memory."""
+"""Relay and peers together, on real digits, in one process."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, Message
-from safetensors.torch import load_file
+from flwr.app import RecordDict
 
+from dimat_flwr.local.post import Intercept
+from dimat_flwr.peer.learner import Learner
 from dimat_flwr.relay import SetupError
 from dimat_flwr.wire import names
+from dimat_flwr.wire.payload import Payload, from_record, pack, to_record
 from tests.in_process_app import Run, run_app
 
 QUICK = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
 
 
-def quick(output: Path, peers: int = 4, overrides: str = "", intercept: Any = None, **run_config: Any) -> Run:
-    settings = {"rounds": 2, **run_config}
-    return run_app(output, peers, intercept=intercept, overrides=f"{QUICK} {overrides}", **settings)
+def quick(output: Path, peers: int = 4, overrides: str = "", **settings: Any) -> Run:
+    return run_app(output, peers, overrides=f"{QUICK} {overrides}", **{"rounds": 2, **settings})
 
 
 def means(run: Run, stage: str) -> list[float]:
@@ -42,78 +42,110 @@ def test_what_a_run_leaves(tmp_path: Path) -> None:
     assert [event["round"] for event in run.events("merge")] == [1] * 4 + [2] * 4
     for event in run.events("merge"):
         assert sum(event["weights"]) == pytest.approx(1)
-    before, trained = means(run, "before_merge"), means(run, "after_training")
-    assert before[1:] == trained[:-1], "a model that nobody touched measures the same"
-    # What a peer saved is the model that its last evaluation measured: all tensors, finite.
-    saved = load_file(run.folder / "models" / "peer-3.safetensors")
-    assert all(tensor.isfinite().all() for tensor in saved.values())
+    # A run ends with a merge, and what it ends with is what was saved and measured.
+    assert means(run, "after_training")[-1] is None
+    assert run.summary["final_accuracy"] == means(run, "after_merge")[-1]
+    assert all(tensor.isfinite().all() for tensor in run.model(3).values())
 
 
 def test_same_initialization_makes_equal_starts(tmp_path: Path) -> None:
     run = quick(tmp_path, rounds=0, overrides="training.initialization=same training.pretrain_epochs=0")
-    models = [load_file(run.folder / "models" / f"peer-{i}.safetensors") for i in range(4)]
+    models = [run.model(i) for i in range(4)]
     for model in models[1:]:
         assert all(torch.equal(model[name], models[0][name]) for name in model)
     run = quick(tmp_path / "other", rounds=0, overrides="training.pretrain_epochs=0")
-    models = [load_file(run.folder / "models" / f"peer-{i}.safetensors") for i in range(2)]
+    models = [run.model(i) for i in range(2)]
     assert not all(torch.equal(models[1][name], models[0][name]) for name in models[0])
 
 
-def poison(victim: int, change: Callable[[ArrayRecord], None], when: int = 1) -> Callable[[int, Message], None]:
-    """Return an interceptor that breaks the payload a peer publishes with its ``when``-th answer, counted from 0."""
+def poison(victim: int, change: Callable[[dict[str, torch.Tensor]], bytes], when: int = 1) -> Intercept:
+    """Return an interceptor that replaces what a peer publishes with its ``when``-th answer, counted from 0."""
     answers = {"count": -1}
 
-    def intercept(place: int, reply: Message) -> None:
-        if place != victim:
-            return
-        answers["count"] += 1
-        if answers["count"] == when:
-            change(reply.content.array_records[names.outbox(names.TENSORS)])
+    def intercept(place: int, kind: str, reply: RecordDict) -> RecordDict:
+        if place == victim and kind == names.EXCHANGE_MESSAGE:
+            answers["count"] += 1
+            if answers["count"] == when:
+                blob = from_record(reply[names.outbox(None)])
+                reply[names.outbox(None)] = to_record(change(_tensors(blob)))
+        return reply
 
     return intercept
 
 
-def first_name(arrays: ArrayRecord) -> str:
-    return next(iter(arrays))
+def _tensors(blob: bytes) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load
+
+    return load(blob)
+
+
+def _with(tensors: dict[str, torch.Tensor], **changed: torch.Tensor) -> bytes:
+    return pack(Payload({**tensors, **changed}))
+
+
+FIRST = "features.0.weight"
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda a: a.update({first_name(a): Array(np.full_like(a[first_name(a)].numpy(), np.nan))}), "holds NaN"),
-        (lambda a: a.pop(first_name(a)), "missing tensor"),
-        (lambda a: a.update(extra=Array(np.zeros(3, np.float32))), "unexpected tensor 'extra'"),
-        (lambda a: a.update({first_name(a): Array(np.zeros((2, 2), np.float32))}), "has shape (2, 2) instead of"),
+        (lambda t: _with(t, **{FIRST: torch.full_like(t[FIRST], torch.nan)}), "holds NaN"),
+        (lambda t: pack(Payload({k: v for k, v in t.items() if k != FIRST})), "bytes"),
+        (lambda t: _with(t, extra=torch.zeros(0)), "unexpected tensor 'extra'"),
+        (lambda t: _with(t, **{FIRST: t[FIRST].reshape(-1)}), "has shape"),
+        (lambda t: pack(Payload(t, {"w": 1.0})), "unexpected number 'w'"),
+        (lambda t: b"", "bytes"),
     ],
 )
 def test_a_bad_payload_is_rejected_recorded_and_done_without(
-    tmp_path: Path, change: Callable[[ArrayRecord], None], reason: str
+    tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], bytes], reason: str
 ) -> None:
     run = quick(tmp_path, algorithm="weight_averaging", intercept=poison(1, change, when=0))
     rejected = run.events("rejected")
-    assert [(event["peer"], event["round"], event["from"]) for event in rejected] == [(0, 1, 1), (2, 1, 1)]
+    assert [(event["peer"], event["round"], event["source"]) for event in rejected] == [(0, 1, 1), (2, 1, 1)]
     assert all(reason in event["reason"] for event in rejected)
     merges = {event["peer"]: event for event in run.events("merge") if event["round"] == 1}
-    assert merges[0]["neighbours"] == [3]
+    assert merges[0]["sources"] == [3]
     assert merges[0]["weights"] == pytest.approx([0.5, 0.5])
     assert merges[3]["weights"] == pytest.approx([1 / 3] * 3)
     assert run.summary["status"] == "completed"
     # The next round is whole again.
-    assert all(len(event["neighbours"]) == 2 for event in run.events("merge") if event["round"] == 2)
+    assert all(len(event["sources"]) == 2 for event in run.events("merge") if event["round"] == 2)
 
 
-def test_a_peer_whose_training_raises_is_named_and_the_others_finish(tmp_path: Path) -> None:
-    def raises(place: int, reply: Message) -> None:
-        if place == 2 and '"round": 2' in str(reply.content.config_records[names.REPORT]):
-            raise RuntimeError("out of memory")
+@pytest.mark.parametrize("algorithm", ["dimat", "weight_averaging", "sgp"])
+def test_ruinous_numbers_fail_nobody_but_are_refused(tmp_path: Path, algorithm: str) -> None:
+    def ruin(tensors: dict[str, torch.Tensor]) -> bytes:
+        numbers = {"w": 1.0} if algorithm == "sgp" else {}
+        ruined = {k: torch.full_like(v, 1e38) if v.is_floating_point() else v for k, v in tensors.items()}
+        return pack(Payload(ruined, numbers))
 
-    run = quick(tmp_path, rounds=3, intercept=raises)
+    run = quick(tmp_path, algorithm=algorithm, intercept=poison(1, ruin, when=0), overrides="optimizer.lr=0.01")
+    assert run.events("failure") == []
+    assert {(event["peer"], event["source"]) for event in run.events("rejected")} == {(0, 1), (2, 1)}
+    assert run.summary["status"] == "completed"
+
+
+def test_a_peer_whose_training_raises_is_named_and_the_others_finish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = Learner.train
+
+    def raises(learner: Learner, correct: Any = None) -> None:
+        if (learner.peer, learner.round) == (2, 2):
+            raise MemoryError("out of memory")
+        train(learner, correct)
+
+    monkeypatch.setattr(Learner, "train", raises)
+    run = quick(tmp_path, rounds=3)
     (failure,) = run.events("failure")
     assert (failure["peer"], failure["round"]) == (2, 2)
     assert "out of memory" in failure["error"]
-    finished = {event["peer"] for event in run.events("training") if event["round"] == 3}
-    assert finished == {0, 1, 3}
-    assert run.summary["status"] == "completed"
+    assert {event["peer"] for event in run.events("final")} == {0, 1, 3}
+    summary = run.summary
+    assert summary["status"] == "incomplete"
+    assert summary["lost_peers"] == {"2": 2}
+    assert summary["final_peers"] == {"reported": 3, "of": 4}
 
 
 def test_divergence_is_reported_with_its_cause(tmp_path: Path) -> None:
@@ -137,29 +169,14 @@ def test_local_only_never_talks(tmp_path: Path) -> None:
     assert run.events("merge") == []
 
 
-@pytest.mark.parametrize("kind", ["uniform", "gossip", "aligned"])
-def test_the_final_merge_comes_after_the_last_round(tmp_path: Path, kind: str) -> None:
-    run = quick(tmp_path, rounds=1, schedule="none", overrides=f"schedule.final_merge={kind}")
-    assert [entry["round"] for entry in run.summary["rounds"]] == [0, 1, 2]
-    last = run.summary["rounds"][-1]
-    assert last["accuracy_after_training"] is None
-    assert last["bytes"] > 0
-    if kind != "gossip":
-        # Everybody averaged the same models; without alignment (and before recalibration) that is one and the same.
-        models = [load_file(run.folder / "models" / f"peer-{i}.safetensors") for i in range(4)]
-        weights = [name for name in models[0] if name.endswith("weight")]
-        equal = all(torch.allclose(models[0][name], models[1][name], atol=1e-6) for name in weights)
-        assert equal == (kind == "uniform")
-
-
 def test_batchnorm_policies_differ_only_in_the_statistics(tmp_path: Path) -> None:
     policies = {}
     for policy in ("recalibrate", "average", "keep"):
         run = quick(
             tmp_path / policy, rounds=0, algorithm="weight_averaging", schedule="none",
-            overrides=f"batchnorm.policy={policy} schedule.final_merge=uniform",
+            final_merge="uniform", overrides=f"batchnorm.policy={policy}",
         )  # fmt: skip
-        policies[policy] = load_file(run.folder / "models" / "peer-0.safetensors")
+        policies[policy] = run.model(0)
     for name, tensor in policies["average"].items():
         if name.endswith("num_batches_tracked"):
             continue
@@ -168,15 +185,23 @@ def test_batchnorm_policies_differ_only_in_the_statistics(tmp_path: Path) -> Non
 
 
 def test_minibatch_steps_continue_where_they_stopped(tmp_path: Path) -> None:
-    """Three rounds of 2 local steps without exchange are one round of 6, if the optimizer's moments are kept."""
+    """Three rounds of 2 local steps without exchange are one round of 6: moments and order of minibatches are kept."""
     settings = {"algorithm": "local_only", "optimizer": "momentum"}
-    apart = quick(tmp_path / "a", rounds=3, overrides="training.local_steps=2 training.keep_optimizer=true", **settings)
-    together = quick(
-        tmp_path / "b", rounds=1, overrides="training.local_steps=6 training.keep_optimizer=true", **settings
-    )
+    apart = quick(tmp_path / "a", rounds=4, overrides="training.local_steps=2", **settings)
+    together = quick(tmp_path / "b", rounds=2, overrides="training.local_steps=6", **settings)
     for i in range(4):
-        first = load_file(apart.folder / "models" / f"peer-{i}.safetensors")
-        second = load_file(together.folder / "models" / f"peer-{i}.safetensors")
+        first, second = apart.model(i), together.model(i)
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("steps", ["training.local_steps=1", "training.local_epochs=1"])
+def test_looking_changes_nothing(tmp_path: Path, steps: str) -> None:
+    """Whether a run is evaluated in every round or at its end alone, it ends with the same models."""
+    often = quick(tmp_path / "a", rounds=4, overrides=steps)
+    once = quick(tmp_path / "b", rounds=4, overrides=f"{steps} evaluate.every=100")
+    assert len(often.events("evaluation")) > len(once.events("evaluation")) > 0
+    for i in range(4):
+        first, second = often.model(i), once.model(i)
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -188,9 +213,15 @@ def test_evaluation_every_second_round(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("peers", "settings", "reason"),
     [
-        (3, {"dataset": "cifar10", "data_dir": "/nowhere"}, "/nowhere"),
+        (3, {"dataset": "cifar10", "model": "resnet20", "data_dir": "/nowhere"}, "/nowhere"),
         (700, {}, "too few for 700 peers"),
         (3, {"overrides": "training.device=cuda:7"}, "cuda:7"),
+        (3, {"overrides": "model._target_=os.getcwd"}, "model._target_ 'os.getcwd' cannot be built"),
+        (3, {"overrides": "model._target_=no.such.Net"}, "model._target_ 'no.such.Net' cannot be built"),
+        (3, {"overrides": "model._target_=sys.exit"}, "model._target_ 'sys.exit' cannot be built"),
+        (3, {"overrides": "model._target_=torch.nn.Identity"}, "does not work with dataset 'digits' (inputs (1, 8, 8)"),
+        (3, {"overrides": "model.num_classes=7"}, "it returns (2, 7) for 2 samples"),
+        (3, {"overrides": "algorithm.matching.repair=true"}, "matching.repair is for networks without BatchNorm"),
     ],
 )  # fmt: skip
 def test_what_a_peer_lacks_is_said_before_training(
@@ -204,13 +235,16 @@ def test_what_a_peer_lacks_is_said_before_training(
 
 
 def test_pooled_matching_is_for_simulations_only(tmp_path: Path) -> None:
+    asked = "algorithm.matching.match_data=pooled"
     with pytest.raises(SetupError, match="only a simulation has"):
-        quick(tmp_path, overrides="algorithm.matching.match_data=pooled")
+        quick(tmp_path / "a", overrides=asked, simulation=False)
+    local, pooled = quick(tmp_path / "b", rounds=1), quick(tmp_path / "c", rounds=1, overrides=asked)
+    assert pooled.events("aligned") != local.events("aligned")
 
 
 def test_the_spec_can_be_proven_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = "training.verify_spec=true"
     assert quick(tmp_path / "true", rounds=0, overrides=asked).summary["status"] == "completed"
-    monkeypatch.setattr("dimat_flwr.peer.resources.verify", lambda *_: 0.5)
+    monkeypatch.setattr("dimat_flwr.symmetry.verify", lambda *_: 0.5)
     with pytest.raises(SetupError, match="change its output by 5"):
         quick(tmp_path / "false", rounds=0, overrides=asked)

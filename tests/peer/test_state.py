@@ -1,61 +1,59 @@
-"""What a peer keeps survives Flower's context bit for bit."""
+"""What a peer keeps between messages comes back as it was."""
 
+import numpy as np
 import torch
 from flwr.app import RecordDict
-from torch import nn
 
-from dimat_flwr.peer.optimizer_state import restore_optimizer, save_optimizer
+from dimat_flwr.learning import Evaluation
 from dimat_flwr.peer.state import PeerState, load_state, save_state
 
 
-def test_a_fresh_peer_has_nothing() -> None:
-    assert load_state(RecordDict()) == PeerState()
-
-
-def test_state_survives_the_context() -> None:
+def test_a_state_comes_back_to_the_last_bit() -> None:
     state = PeerState(
-        weights={"w": torch.randn(3, 2), "n": torch.tensor(5)},
-        tensors={"momentum": torch.randn(4, dtype=torch.float64)},
-        numbers={"push_sum": 1 / 3},
-        optimizer={"w/exp_avg": torch.ones(2)},
-        batches_drawn=17,
-        evaluation={"accuracy": 97.5, "local_accuracy": None, "loss": 0.25},
+        model={
+            "w": torch.randn(3, 2),
+            "n": torch.tensor(5),
+            "half": torch.randn(4).bfloat16(),
+            "none": torch.zeros(0, 3),
+        },
+        settled={"bn.running_mean": torch.randn(3, dtype=torch.float64)},
+        stale=True,
+        optimizer={"w/exp_avg": torch.randn(3, 2), "w/step": torch.tensor(7.0)},
+        slots={
+            "push_sum": {"w": torch.tensor(0.1, dtype=torch.float64)},
+            "a/b": {"x.y": torch.ones(2, dtype=torch.bool)},
+        },
+        codec={"3/error": torch.randn(5)},
+        batches_drawn=12,
+        measured=Evaluation(0.1 + 0.2, np.array([1, 2]), np.array([3, 4])),
     )
     records = RecordDict()
     save_state(state, records)
-    loaded = load_state(records)
-    for mine, theirs in (
-        (state.weights, loaded.weights),
-        (state.tensors, loaded.tensors),
-        (state.optimizer, loaded.optimizer),
-    ):
-        assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) and mine[name].dtype == theirs[name].dtype for name in mine)
-    assert (loaded.numbers, loaded.batches_drawn, loaded.evaluation) == (
-        state.numbers,
-        state.batches_drawn,
-        state.evaluation,
-    )
+    found = load_state(records)
+    for part in ("model", "settled", "optimizer", "codec"):
+        _same(getattr(found, part), getattr(state, part))
+    assert found.slots.keys() == state.slots.keys()
+    for name, slot in state.slots.items():
+        _same(found.slots[name], slot)
+    assert (found.stale, found.batches_drawn) == (True, 12)
+    assert found.measured is not None
+    assert found.measured.loss == 0.1 + 0.2
+    assert found.measured.accuracy == 100 * 3 / 7
 
 
-def test_kept_moments_make_the_next_steps_those_of_one_long_training() -> None:
-    torch.manual_seed(0)
-    inputs = torch.randn(6, 8, 4)
+def test_a_loaded_state_may_be_written_to() -> None:
+    records = RecordDict()
+    save_state(PeerState(model={"w": torch.zeros(3)}), records)
+    load_state(records).model["w"] += 1
+    assert torch.equal(load_state(records).model["w"], torch.zeros(3))
 
-    def steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: torch.Tensor) -> None:
-        for batch in batches:
-            optimizer.zero_grad()
-            model(batch).square().mean().backward()
-            optimizer.step()
 
-    long, parts = nn.Linear(4, 2), nn.Linear(4, 2)
-    parts.load_state_dict(long.state_dict())
-    steps(long, torch.optim.Adam(long.parameters(), 0.01), inputs)
-    saved: dict[str, torch.Tensor] = {}
-    for half in (inputs[:3], inputs[3:]):
-        optimizer = torch.optim.Adam(parts.parameters(), 0.01)
-        restore_optimizer(optimizer, parts, saved)
-        steps(parts, optimizer, half)
-        saved = save_optimizer(optimizer, parts)
-    assert torch.equal(long.weight, parts.weight)
-    assert torch.equal(long.bias, parts.bias)
+def test_no_state_is_a_fresh_one() -> None:
+    assert load_state(RecordDict()) == PeerState()
+
+
+def _same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from dimat_flwr.data.cifar import CIFAR10
 from dimat_flwr.data.digits import Digits
-from dimat_flwr.data.source import DataSource
-from dimat_flwr.learning import PeerData, train
+from dimat_flwr.data.images import ImageSource
+from dimat_flwr.learning import PeerData, train_epochs
 from dimat_flwr.merging import match_activations, merge
 from dimat_flwr.models.cifar_resnet import ResNet20
 from dimat_flwr.models.cifar_vgg import VGG16
@@ -26,17 +26,19 @@ NETWORKS = {
 }
 
 
-def trained(name: str, source: DataSource) -> tuple[nn.Module, list[Tensor]]:
+def trained(name: str, source: ImageSource) -> tuple[nn.Module, list[Tensor]]:
     """Return a network trained for an epoch and 512 of its 32 x 32 images in batches."""
     data = PeerData.training(source, None, torch.device("cpu"))
     if source.image_size != 32:
-        images = data.images.repeat_interleave(4, 2).repeat_interleave(4, 3)
-        data = PeerData(images, data.labels, None, mean=source.mean, std=source.std)
+        images = data.inputs.repeat_interleave(4, 2).repeat_interleave(4, 3)
+        data = PeerData(images, data.labels, None, source)
     torch.manual_seed(0)
     model = NETWORKS[name](source.channels)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    train(model, data, optimizer, epochs=1, batch_size=64, generator=torch.Generator().manual_seed(0))
-    return model.eval(), data.matching_batches(IMAGES, 128, torch.Generator().manual_seed(1))
+    train_epochs(
+        model, data, optimizer, source.task, epochs=1, batch_size=64, generator=torch.Generator().manual_seed(0)
+    )
+    return model.eval(), data.matching_inputs(IMAGES, 128, torch.Generator().manual_seed(1))
 
 
 SOURCES = [
@@ -51,7 +53,7 @@ SOURCES = [
 
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_inverse_is_found_for_every_group(name: str, source: DataSource) -> None:
+def test_the_inverse_is_found_for_every_group(name: str, source: ImageSource) -> None:
     model, batches = trained(name, source)
     assert sum(len(batch) for batch in batches) == IMAGES
     spec = find_permutation_spec(model, batches[0][:2])

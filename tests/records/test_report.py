@@ -9,11 +9,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from dimat_flwr.events import Evaluation, Failure, Final, Stamped
 from dimat_flwr.records import RecordsError, RunFolder, draw_report, load_summary
 
 RING = [[i, (i + s) % 5, 1 / 3] for i in range(5) for s in (1, -1)]
 FACTS = {"algorithm": "dimat", "topology": "ring", "dataset": "digits", "peers": 5, "edges": RING, "spectral_gap": 0.46}
 VOID = {"meta", "img"}
+DRAWN = ("accuracy.png", "topology.png", "report.html")
 
 
 class Reader(HTMLParser):
@@ -47,9 +49,8 @@ def folder(tmp_path):
 def evaluate(folder, rounds, peers):
     for r in range(1, rounds + 1):
         for peer in range(peers):
-            for k, stage in enumerate(("before_merge", "after_merge", "after_training")):
-                value = 50 + 5 * r + 2 * k + peer
-                folder.event({"event": "evaluation", "peer": peer, "round": r, "stage": stage, "accuracy": value})
+            for k, stage in enumerate(("after_merge", "after_training")):
+                folder.event(Stamped(Evaluation(stage, 50.0 + 5 * min(r, 8) - 2 * k + peer % 5), r, peer, "merge"))
 
 
 def pixels(path):
@@ -64,27 +65,35 @@ def shows(path, colour):
 
 def test_a_whole_run_is_drawn_and_reported(folder):
     evaluate(folder, rounds=3, peers=5)
-    folder.edge_bytes(2, 0, 0, 1, 1_234_567)
+    folder.edge_bytes(2, "merge", 0, 1, 1_234_567)
+    folder.describe(FACTS)
     folder.write_config("algorithm:\n  note: '<script>alert(1)</script> $title'\n", "flwr run . -c \"name='a' & b\"")
-    folder.event({"event": "failure", "peer": 2, "round": 3, "phase": 0, "error": "<b>CUDA</b> & $memory"})
-    folder.write_summary(FACTS | {"status": "failed", "reason": "peer 2 <gone>"})
-    accuracy, topology, report = folder.plots()
-    assert shows(accuracy, "#d1495b")
-    assert shows(accuracy, "#00798c")
+    folder.event(Stamped(Failure("<b>CUDA</b> & $memory"), 3, 2, "merge"))
+    for peer in (0, 1, 3, 4):
+        folder.event(
+            Stamped(Final(60.0 + peer, 50.0, 0.25, f"models/peer-{peer}.safetensors", "0f" * 32, 7), 3, peer, "")
+        )
+    folder.finish("failed", "peer 2 <gone>")
+    accuracy, topology, report = (folder.path / name for name in DRAWN)
+    assert shows(accuracy, "#00798c")  # after the merge
+    assert shows(accuracy, "#e09f3e")  # after the training
+    assert shows(accuracy, "#222222")  # the saved models
     assert shows(topology, "#d1495b")  # peer 2 is marked
     page = report.read_text()
     reader = Reader(page)
     text = "".join(reader.text)
     for expected in (
-        "dimat · ring · digits",
-        "failed: peer 2 <gone> · accuracy 69.00 ± 1.41 % after merge in round 3",
+        "dimat · ring · digits · 5 peers",
+        "peer 2 <gone>",
+        "final accuracy 62.00 ± 1.58 %: mean over the saved models of 4 of 5 peers",
+        "models/peer-3.safetensors",
         "<script>alert(1)</script> $title",
         "flwr run . -c \"name='a' & b\"",
         "error: <b>CUDA</b> & $memory",
         "1,234,567",
     ):
         assert expected in text
-    assert not reader.tags & {"script", "b", "link"}
+    assert not reader.tags & {"script", "link"}
     assert [base64.b64decode(src.removeprefix("data:image/png;base64,")) for src in reader.images] == [
         accuracy.read_bytes(),
         topology.read_bytes(),
@@ -92,19 +101,31 @@ def test_a_whole_run_is_drawn_and_reported(folder):
     assert not re.search(r"(src|href)=\"(?!data:)", page)  # needs nothing from elsewhere
 
 
-def test_only_failed_peers_are_marked(folder):
-    folder.write_summary(FACTS | {"status": "completed"})
-    topology = folder.plots()[1]
-    assert shows(topology, "#00798c")
-    assert not shows(topology, "#d1495b")
+def test_the_headline_is_the_saved_models_accuracy_or_none(folder):
+    evaluate(folder, rounds=2, peers=2)
+    folder.finish("completed")
+    page = (folder.path / "report.html").read_text()
+    assert "no saved model was reported; last accuracy 60.50 ± 0.50 % after merge in round 2" in page
+    assert "final accuracy 60" not in page
+
+
+def test_only_lost_peers_are_marked(folder):
+    folder.describe(FACTS)
+    folder.finish("completed")
+    assert shows(folder.path / "topology.png", "#00798c")
+    assert not shows(folder.path / "topology.png", "#d1495b")
 
 
 def test_the_accuracy_plot_follows_the_figures(folder):
-    folder.write_summary(FACTS | {"status": "running"})
-    empty = pixels(folder.plots()[0])
+    folder.finish("completed")
+    empty = pixels(folder.path / "accuracy.png")
     evaluate(folder, rounds=2, peers=2)
-    folder.write_summary(FACTS | {"status": "running"})
-    assert not np.array_equal(empty, pixels(folder.plots()[0]))
+    folder.finish("completed")
+    assert not np.array_equal(empty, pixels(folder.path / "accuracy.png"))
+
+
+def complete(peers, weight=0.1):
+    return [[a, b, weight] for a in range(peers) for b in range(peers) if a != b]
 
 
 @pytest.mark.parametrize(
@@ -114,18 +135,23 @@ def test_the_accuracy_plot_follows_the_figures(folder):
         (FACTS, 0, 0),
         (FACTS, 1, 1),
         (FACTS | {"edges": [], "spectral_gap": 0.0}, 2, 5),
+        (FACTS | {"edges": None}, 2, 5),
+        (FACTS | {"edges": [[a, b, None] for a, b, _ in RING]}, 2, 5),
         (FACTS | {"peers": 2, "edges": [[0, 1, 0.5], [1, 0, 0.25]]}, 1, 2),
         (FACTS | {"peers": 1, "edges": []}, 1, 1),
         (FACTS | {"peers": 6, "edges": [[0, i, 0.5] for i in range(1, 5)]}, 1, 1),  # peer 5 stands alone
-        (FACTS | {"peers": 4, "edges": [[a, b, 0.1 * (a + 1)] for a in range(4) for b in range(4) if a != b]}, 41, 1),
+        (FACTS | {"peers": 4, "edges": [[a, b, w * (a + 1)] for a, b, w in complete(4)]}, 41, 1),
         (FACTS | {"peers": 100, "edges": [[0, i, 0.5] for i in range(1, 100)]}, 1, 1),
+        (FACTS | {"peers": 30, "edges": complete(30)}, 400, 1),
+        (FACTS | {"topology": "a$b$c_{", "dataset": "$\\frac"}, 1, 1),
     ],
 )
-def test_runs_of_every_shape_are_drawn(folder, facts, rounds, peers):
+def test_runs_of_every_shape_are_drawn(folder, undrawn, facts, rounds, peers):
     evaluate(folder, rounds, peers)
-    folder.write_summary(facts | {"status": "completed"})
-    paths = folder.plots()
-    assert [p.name for p in paths] == ["accuracy.png", "topology.png", "report.html"]
+    folder.describe(facts)
+    summary = folder.finish("completed")
+    paths = draw_report(folder.path, summary)
+    assert [p.name for p in paths] == list(DRAWN)
     for path in paths[:2]:
         assert pixels(path).std() > 0.01  # more than a blank page
     text = "".join(Reader(paths[2].read_text()).text)
@@ -133,27 +159,27 @@ def test_runs_of_every_shape_are_drawn(folder, facts, rounds, peers):
 
 
 def test_a_run_in_which_all_failed_is_drawn(folder):
+    folder.describe(FACTS)
     for peer in range(5):
-        folder.event({"event": "failure", "peer": peer, "round": 1, "phase": 0, "error": "lost"})
-    folder.write_summary(FACTS | {"status": "failed", "reason": "every peer failed"})
-    _, topology, report = folder.plots()
-    assert not shows(topology, "#00798c")
-    assert "failed: every peer failed · no accuracy was reported" in report.read_text()
+        folder.event(Stamped(Failure("lost"), 1, peer, "merge"))
+    folder.finish("failed", "every peer failed")
+    assert not shows(folder.path / "topology.png", "#00798c")
+    text = (folder.path / "report.html").read_text()
+    assert "every peer failed" in text
+    assert "no accuracy was reported" in text
 
 
-def test_a_finished_run_can_be_drawn_again_from_its_files(folder):
+def test_a_finished_run_can_be_drawn_again_from_its_summary(folder):
     evaluate(folder, rounds=2, peers=3)
-    folder.write_summary(FACTS | {"status": "completed"})
-    first = {p.name: p.read_bytes() for p in folder.plots()}
+    folder.describe(FACTS)
+    folder.finish("completed")
+    first = {name: (folder.path / name).read_bytes() for name in DRAWN}
     for name in first:
         (folder.path / name).unlink()
     again = {p.name: p.read_bytes() for p in draw_report(folder.path, load_summary(folder.path))}
     assert again == first
 
 
-def test_drawing_needs_a_summary_and_a_folder(folder, tmp_path):
-    with pytest.raises(RecordsError, match="call write_summary before plots"):
-        folder.plots()
-    summary = folder.write_summary({"status": "running"})
-    with pytest.raises(RecordsError, match=r"cannot draw the report in .*gone"):
-        draw_report(tmp_path / "gone", summary)
+def test_drawing_needs_a_folder(folder, tmp_path):
+    with pytest.raises(RecordsError, match=r"cannot write .*gone.*the folder gone"):
+        draw_report(tmp_path / "gone", folder.summary())

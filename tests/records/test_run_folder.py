@@ -3,65 +3,79 @@
 import csv
 import importlib.metadata
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from dimat_flwr.records import RecordsError, RunFolder, load_summary
+from dimat_flwr.events import Evaluation, Failure, Final, Late, Note, Stamped, Training
+from dimat_flwr.records import RecordsError, RunFolder, load_summary, replay
 
 ROOT = Path(__file__).parents[2]
+FINAL = Final(90.0, None, None, "models/peer-0.safetensors", "0f" * 32, 5)
 
 
 @pytest.fixture
-def folder(tmp_path):
+def drawn_folder(tmp_path):
     return RunFolder.create(tmp_path, "run", datetime(2026, 1, 1))
+
+
+@pytest.fixture
+def folder(drawn_folder, undrawn):
+    return drawn_folder
 
 
 def lines(folder):
     return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_events_are_on_disk_at_once_one_json_line_each_and_nan_is_null(folder):
-    folder.event({"peer": 1, "round": 3, "event": "training", "loss": float("nan"), "seconds": np.float32(0.5)})
+def later(seconds):
+    return time.monotonic() + seconds
+
+
+def test_events_are_one_json_line_each(folder):
+    folder.event(Stamped(Training(float("nan"), 30, 3, 0.5), 3, 1, "merge"))
+    folder.event(Stamped(Note("consensus", {"note": "zwei\nZeilen ü", "curve": [0.5, float("inf")]}), 4, 0, "merge"))
+    folder.heartbeat(later(2))
     assert lines(folder) == [
-        {"event": "training", "round": 3, "peer": 1, "loss": None, "seconds": 0.5},
-    ]
-    merge = {"event": "merge", "peer": np.int64(0), "round": np.int64(4), "weights": np.array([0.5, np.inf])}
-    folder.event(merge | {"neighbours": (1, 2), "note": "zwei\nZeilen ü", "moved": {"conv": {2, 1}}, "at": Path("/x")})
-    assert len(lines(folder)) == 2
-    assert lines(folder)[1] == {
-        "event": "merge", "round": 4, "peer": 0, "weights": [0.5, None], "neighbours": [1, 2],
-        "note": "zwei\nZeilen ü", "moved": {"conv": [1, 2]}, "at": "/x",
-    }  # fmt: skip
+        {"event": "training", "round": 3, "peer": 1, "exchange": "merge",
+         "loss": None, "samples": 30, "steps": 3, "seconds": 0.5},
+        {"event": "note", "round": 4, "peer": 0, "exchange": "merge",
+         "name": "consensus", "values": {"note": "zwei\nZeilen ü", "curve": [0.5, None]}},
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("event", [{}, {"event": "merge"}, {"event": 3, "round": 1}, {"event": "merge", "round": "1"}])
-def test_events_without_kind_or_round_are_refused(folder, event):
-    with pytest.raises(RecordsError, match="needs 'event'"):
-        folder.event(event)
-    assert lines(folder) == []
+def test_a_failure_is_on_disk_at_once_and_all_that_came_before_it(folder):
+    folder.event(Stamped(Late(1), 1, 0, "merge"))
+    folder.edge_bytes(1, "merge", 0, 1, 100)
+    folder.event(Stamped(Failure("lost"), 1, 2, "merge"))
+    assert [line["event"] for line in lines(folder)] == ["late", "failure"]
+    assert (folder.path / "messages.csv").read_text().endswith("\n1,merge,0,1,100\n")
 
 
-def test_values_that_json_does_not_know_are_refused_by_their_place(folder):
-    with pytest.raises(RecordsError, match=r"event merge\.stats\.units\[1\] is a object"):
-        folder.event({"event": "merge", "round": 1, "stats": {"units": [1, object()]}})
+def test_a_burst_does_not_wait_in_memory_for_ever(folder):
+    for number in range(20_000):
+        folder.edge_bytes(number, "merge", 0, 1, 100)
+    assert (folder.path / "messages.csv").stat().st_size > 200_000  # without any heartbeat
 
 
 def test_bytes_go_to_messages_csv_and_into_the_summary(folder):
-    folder.edge_bytes(1, 0, 0, 1, 100)
-    folder.edge_bytes(1, "cross, gradients", 1, 0, 50)
-    folder.edge_bytes(2, 0, 0, 1, 7)
+    folder.edge_bytes(1, "merge", 0, 1, 100)
+    folder.edge_bytes(1, 'cross, "gradients"', 1, 0, 50)
+    folder.edge_bytes(2, "merge", 0, 1, 7)
+    summary = folder.finish("completed")
     with (folder.path / "messages.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["bytes"] for row in rows] == ["100", "50", "7"]
-    assert rows[1] == {"round": "1", "phase": "cross, gradients", "source": "1", "target": "0", "bytes": "50"}
-    summary = folder.write_summary({"status": "completed"})
+    assert rows[1] == {"round": "1", "exchange": 'cross, "gradients"', "source": "1", "reader": "0", "bytes": "50"}
     assert summary["bytes_total"] == 157
     assert [(r["round"], r["bytes"], r["peers"]) for r in summary["rounds"]] == [(1, 150, 0), (2, 7, 0)]
 
@@ -73,94 +87,208 @@ def test_config_is_yaml_below_the_command_that_made_it(folder):
     assert yaml.safe_load(text) == {"seed": 3, "algorithm": {"local_epochs": 2}}
     for line in command.splitlines():
         assert f"#   {line}\n" in text
-    assert folder.write_summary({"status": "running"})["command"] == command
+    assert folder.summary()["command"] == command
 
 
-def test_the_summary_is_replaced_whole_after_every_round(folder):
-    for r in (1, 2):
-        for peer in (0, 1):
-            folder.event({"event": "evaluation", "peer": peer, "round": r, "stage": "after_merge", "accuracy": 90 + r})
-        folder.write_summary({"status": "running", "seed": 5, "algorithm": "dimat"})
-        on_disk = load_summary(folder.path)
-        assert on_disk["status"] == "running"
-        assert [entry["accuracy_after_merge"] for entry in on_disk["rounds"]] == [91, 92][:r]
-    failed = folder.write_summary({"status": "failed", "reason": "all peers are gone", "seed": 5})
-    assert load_summary(folder.path) == failed
-    assert (failed["reason"], failed["final_accuracy"], failed["seed"]) == ("all peers are gone", 92, 5)
-    assert failed["wall_seconds"] >= 0
-    assert failed["versions"]["flwr"] == importlib.metadata.version("flwr")
-    assert failed["versions"]["torch"] == importlib.metadata.version("torch")
-    assert failed["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+def test_facts_add_up_and_are_on_disk_at_once(folder):
+    folder.describe({"algorithm": "dimat", "seed": np.int64(5), "where": Path("/x")})
+    folder.describe({"peers": 3, "edges": [[0, 1, np.float32(0.5)]]})
+    summary = load_summary(folder.path)
+    assert [summary[key] for key in ("algorithm", "seed", "where", "peers", "edges", "topology")] == [
+        "dimat", 5, "/x", 3, [[0, 1, 0.5]], None,
+    ]  # fmt: skip
+    assert summary["versions"]["flwr"] == importlib.metadata.version("flwr")
+    assert summary["versions"]["torch"] == importlib.metadata.version("torch")
+
+
+@pytest.mark.parametrize("name", ["status", "rounds", "final_accuracy", "heartbeat"])
+def test_facts_do_not_pass_for_figures(folder, name):
+    with pytest.raises(RecordsError, match=f"computed figures: {name}; rename them"):
+        folder.describe({name: 1})
+    folder.describe({"peers": 3})  # and do not stay
+
+
+def test_facts_that_json_does_not_know_are_refused_by_their_place(folder):
+    with pytest.raises(RecordsError, match=r"summary\.stats\.units\[1\] is a object"):
+        folder.describe({"stats": {"units": [1, object()]}})
+
+
+def test_a_run_that_is_killed_while_it_waits_for_peers_already_has_a_summary(folder):
+    summary = load_summary(folder.path)
+    assert (summary["status"], summary["rounds"], summary["final_accuracy"]) == ("running", [], None)
+
+
+def test_the_heartbeat_brings_the_summary_up_to_date_but_not_at_every_call(folder):
+    folder.heartbeat(later(0))
+    for number in range(1, 4):
+        folder.event(Stamped(Evaluation("after_merge", 90.0 + number), number, 0, "merge"))
+        folder.heartbeat(later(0.5))
+        assert load_summary(folder.path)["rounds"] == []
+    folder.heartbeat(later(60))
+    on_disk = load_summary(folder.path)
+    assert on_disk["status"] == "running"
+    assert [entry["accuracy_after_merge"] for entry in on_disk["rounds"]] == [91, 92, 93]
     assert not list(folder.path.glob(".*"))  # nothing half-written is left
 
 
+def test_a_run_that_says_running_without_a_sign_of_life_was_interrupted(folder):
+    begun = datetime.now(UTC)
+    assert load_summary(folder.path, begun + timedelta(seconds=30))["status"] == "running"
+    found = load_summary(folder.path, begun + timedelta(seconds=90))
+    assert found["status"] == "interrupted"
+    assert "no sign of life since" in found["reason"]
+    folder.finish("completed")
+    assert load_summary(folder.path, begun + timedelta(days=900))["status"] == "completed"
+
+
+def test_a_finished_run_says_how_it_ended(drawn_folder):
+    folder = drawn_folder
+    folder.event(Stamped(FINAL, 1, 0, "merge"))
+    summary = folder.finish("completed")
+    assert load_summary(folder.path) == summary
+    assert (summary["status"], summary["reason"], summary["final_accuracy"]) == ("completed", None, 90.0)
+    assert {path.name for path in folder.path.iterdir()} == {
+        "metrics.jsonl", "messages.csv", "summary.json", "accuracy.png", "topology.png", "report.html",
+    }  # fmt: skip
+
+
+def test_a_run_that_lost_peers_is_never_completed(folder):
+    folder.describe({"peers": 4})
+    folder.event(Stamped(Failure("gone"), 3, 1, "merge"))
+    folder.event(Stamped(Failure("gone"), 5, 2, "merge"))
+    folder.event(Stamped(FINAL, 9, 0, "merge"))
+    summary = folder.finish("completed")
+    assert summary["status"] == "incomplete"
+    assert summary["reason"] == "2 of 4 peers were lost (peer 1 in round 3, peer 2 in round 5)"
+    assert summary["lost_peers"] == {"1": 3, "2": 5}
+    assert summary["final_peers"] == {"reported": 1, "of": 4}
+
+
+def test_a_run_whose_survivors_fell_apart_says_into_what(folder):
+    folder.describe({"peers": 5})
+    folder.event(Stamped(Failure("gone"), 2, 2, "merge"))
+    summary = folder.finish("completed", parts=[[1, 0], [3, 4]])
+    assert summary["parts"] == [[0, 1], [3, 4]]
+    assert "1 of 5 peers was lost (peer 2 in round 2); the peers left fell into 2 parts" in summary["reason"]
+    assert folder.finish("completed", parts=[[0, 1, 3, 4]])["parts"] is None
+
+
+@pytest.mark.parametrize(("status", "reason"), [("failed", None), ("incomplete", None), ("completed", "why")])
+def test_only_what_did_not_end_well_has_a_reason(folder, status, reason):
+    with pytest.raises(RecordsError, match="it has a reason why not"):
+        folder.finish(status, reason)
+
+
+def test_the_first_training_is_timed(folder):
+    folder.event(Stamped(Evaluation("after_training", 1.0), 0, 0, "start"))
+    assert folder.summary()["first_training_seconds"] is None
+    folder.event(Stamped(Training(0.1, 1, 1, 0.1), 0, 0, "start"))
+    first = folder.summary()["first_training_seconds"]
+    assert first is not None
+    folder.event(Stamped(Training(0.1, 1, 1, 0.1), 1, 0, "merge"))
+    assert folder.summary()["first_training_seconds"] == first
+
+
 def test_a_summary_that_cannot_be_written_leaves_the_old_one(folder):
-    folder.write_summary({"status": "running"})
     before = (folder.path / "summary.json").read_text()
     (folder.path / ".summary.json.new").mkdir()  # in the way of the new one
     with pytest.raises(RecordsError, match=r"cannot write .*summary\.json: Is a directory"):
-        folder.write_summary({"status": "completed"})
+        folder.describe({"peers": 3})
     assert (folder.path / "summary.json").read_text() == before
 
 
-def test_a_folder_that_vanished_is_named(folder):
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda folder: folder.event(Stamped(Failure("x"), 1, 0, "merge")),
+        lambda folder: folder.write_config("a: 1", "flwr run ."),
+        lambda folder: folder.describe({"peers": 1}),
+        lambda folder: folder.heartbeat(later(60)),
+        lambda folder: folder.finish("completed"),
+    ],
+)
+def test_a_folder_that_vanished_is_named(folder, write):
     shutil.rmtree(folder.path)
-    for write in (
-        lambda: folder.event({"event": "merge", "round": 1}),
-        lambda: folder.edge_bytes(1, 0, 0, 1, 2),
-        lambda: folder.write_config("a: 1", "flwr run ."),
-        lambda: folder.write_summary({"status": "running"}),
-    ):
-        with pytest.raises(RecordsError, match=f"cannot write {folder.path}.*No such file"):
-            write()
+    with pytest.raises(RecordsError, match=f"cannot write {folder.path}.*No such file"):
+        write(folder)
+
+
+def test_a_full_disk_is_one_error_and_what_was_written_stays_readable(folder):
+    folder.describe({"peers": 5})
+    for peer in range(5):
+        folder.event(Stamped(Evaluation("after_merge", 80.0), 1, peer, "merge"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # the system then refuses to write a larger file
+    try:
+        faults = []
+        for number in range(20_000):
+            try:
+                folder.event(Stamped(Note("x", {"text": "y" * 200}), 2 + number % 5, number % 5, "merge"))
+            except RecordsError as error:
+                faults.append(error)
+        assert len(faults) > 100
+        assert len({id(fault) for fault in faults}) == 1  # the same one, however often it is tried
+        assert "metrics.jsonl: File too large; is the disk full" in str(faults[0])
+        folder.finish("failed", f"{faults[0]}")  # does not raise: the first error said it
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder.path / "metrics.jsonl").stat().st_size == 200_000
+    found = replay(folder.path)
+    assert (found["status"], found["unread_lines"]) == ("failed", 1)  # half of the last line
+    assert found["rounds"][0]["accuracy_after_merge"] == 80.0
 
 
 @pytest.mark.parametrize(
-    ("facts", "message"),
-    [
-        ({}, "needs a status"),
-        ({"status": "done"}, "running, completed, failed, not 'done'"),
-        ({"status": "failed"}, "if and only if"),
-        ({"status": "completed", "reason": "why"}, "if and only if"),
-        ({"status": "running", "rounds": 10, "bytes_total": 1}, "computed figures: bytes_total, rounds"),
-    ],
+    "text", [None, "{", "[]", '{"status": "running"}', '{"status": 1, "rounds": [], "heartbeat": 3}']
 )
-def test_facts_that_contradict_are_refused(folder, facts, message):
-    with pytest.raises(RecordsError, match=message):
-        folder.write_summary(facts)
-    assert not (folder.path / "summary.json").exists()
-
-
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"status": "running"}'])
 def test_loading_what_is_no_summary_names_the_file(tmp_path, text):
     if text is not None:
         (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(RecordsError, match=r"summary\.json.*give the folder of a run"):
+    if text and "heartbeat" in text:
+        text = text.replace("1", '"running"')
+        (tmp_path / "summary.json").write_text(text)
+    with pytest.raises(RecordsError, match=r"summary\.json"):
         load_summary(tmp_path)
 
 
 def test_a_killed_process_leaves_its_events_and_last_summary(tmp_path):
     code = (
-        "import os, sys, datetime\nfrom dimat_flwr.records import RunFolder\n"
+        "import os, sys, time, datetime\nfrom dimat_flwr.records import RunFolder\n"
+        "from dimat_flwr.events import Evaluation, Late, Stamped\n"
         "folder = RunFolder.create(sys.argv[1], 'run', datetime.datetime(2026, 1, 1))\n"
-        "folder.event({'event': 'evaluation', 'peer': 0, 'round': 1, 'stage': 'after_training', 'accuracy': 50.0})\n"
-        "folder.write_summary({'status': 'running'})\n"
-        "folder.event({'event': 'failure', 'peer': 0, 'round': 2, 'phase': 0, 'error': 'lost'})\n"
-        "assert 'torch' not in sys.modules and 'matplotlib' not in sys.modules\n"
+        "folder.event(Stamped(Evaluation('after_training', 50.0), 1, 0, 'merge'))\n"
+        "folder.heartbeat(time.monotonic() + 10)\n"
+        "folder.event(Stamped(Late(1), 2, 0, 'merge'))\n"
+        "assert not {'torch', 'matplotlib', 'networkx'} & sys.modules.keys()\n"
         "os._exit(9)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=False).returncode == 9
     path = tmp_path / "2026-01-01_000000-run"
-    assert [json.loads(line)["event"] for line in (path / "metrics.jsonl").open()] == ["evaluation", "failure"]
-    assert load_summary(path)["final_accuracy"] == 50.0
+    assert json.loads((path / "metrics.jsonl").read_text().splitlines()[0])["event"] == "evaluation"
+    assert load_summary(path)["last_accuracy"]["accuracy"] == 50.0
+    assert load_summary(path, datetime.now(UTC) + timedelta(seconds=61))["status"] == "interrupted"
 
 
-def test_drawing_does_not_import_torch_or_a_screen(tmp_path):
-    code = (
-        "import sys, datetime\nfrom dimat_flwr.records import RunFolder\n"
-        "folder = RunFolder.create(sys.argv[1], 'run', datetime.datetime(2026, 1, 1))\n"
-        "folder.write_summary({'status': 'running'})\nfolder.plots()\n"
-        "assert 'torch' not in sys.modules and 'matplotlib' in sys.modules\n"
-        "assert 'matplotlib.pyplot' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, check=True)
+def test_a_report_is_drawn_while_the_run_goes_and_not_too_often(drawn_folder):
+    folder = drawn_folder
+    folder.describe({"peers": 2, "edges": [[0, 1, 0.5], [1, 0, 0.5]]})
+    folder.refresh_report(later(1))
+    assert not (folder.path / "report.html").exists()
+    folder.refresh_report(later(16))
+    page = (folder.path / "report.html").read_text()
+    assert 'http-equiv="refresh"' in page  # it loads itself anew while the run goes on
+    os.utime(folder.path / "report.html", (0, 0))
+    folder.refresh_report(later(17))
+    assert (folder.path / "report.html").stat().st_mtime == 0
+    folder.refresh_report(later(200))
+    assert (folder.path / "report.html").stat().st_mtime > 0
+    folder.finish("completed")
+    assert 'http-equiv="refresh"' not in (folder.path / "report.html").read_text()
+
+
+def test_a_report_that_cannot_be_drawn_does_not_end_the_run(drawn_folder, caplog):
+    folder = drawn_folder
+    (folder.path / "report.html").mkdir()
+    folder.refresh_report(later(20))
+    assert "could not be drawn; `dimat-flwr report" in caplog.text
+    assert folder.finish("completed")["status"] == "completed"

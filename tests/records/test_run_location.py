@@ -20,7 +20,11 @@ def test_the_folder_is_named_after_time_and_run_and_is_fresh_each_time(tmp_path)
         "2026-03-04_050607-dimat-ring-3",
     ]
     assert all(p.parent == tmp_path / "new" / "runs" for p in paths)
-    assert sorted(p.name for p in paths[0].iterdir()) == ["messages.csv", "metrics.jsonl"]  # the trial leaves nothing
+    assert sorted(p.name for p in paths[0].iterdir()) == [
+        "messages.csv",
+        "metrics.jsonl",
+        "summary.json",
+    ]  # no trial left
 
 
 def test_home_and_relative_folders_become_absolute(tmp_path, monkeypatch):

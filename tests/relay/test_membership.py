@@ -3,7 +3,7 @@ import pytest
 from dimat_flwr.relay.membership import Claim, MembershipError, SetupError, assign_places
 
 
-def test_claimed_places_are_kept_and_the_others_filled_in_order_of_arrival() -> None:
+def test_claimed_places_are_kept_and_the_others_filled_in_the_order_given() -> None:
     claims = [Claim(70, -1), Claim(50, 2), Claim(60, -1), Claim(40, 0)]
     assert assign_places(claims, 4) == [40, 70, 50, 60]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dimat_flwr.topology import TopologyError
+from dimat_flwr.topology import Row, TopologyError
 from dimat_flwr.topology.edge_list import EdgeList
 
 
@@ -18,10 +18,10 @@ def test_reads_blanks_commas_comments_blank_lines_and_a_byte_order_mark(tmp_path
     assert edges == {(0, 1), (1, 0), (1, 2), (2, 1), (2, 3), (3, 2), (3, 0), (0, 3)}
 
 
-def test_directed_edges_let_only_the_second_receive(tmp_path):
+def test_directed_edges_let_only_the_second_read(tmp_path):
     topology = EdgeList(path=str(written(tmp_path, "0 1\n1 2\n2 0\n")), directed=True)
     assert set(topology.graph(3, 0, 0).edges) == {(0, 1), (1, 2), (2, 0)}
-    assert topology.mixing(3, 0, 0).row(1) == {0: 0.5, 1: 0.5}
+    assert topology.mixing(3, 0, 0).row(1) == Row(0.5, {0: 0.5})
 
 
 def test_home_folder_is_expanded(tmp_path, monkeypatch):

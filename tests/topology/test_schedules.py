@@ -18,7 +18,7 @@ def modes(schedule, rounds):
 
 def test_always_and_never():
     assert modes(Always(), 3) == ["topology"] * 3
-    assert modes(Never(final_merge="uniform"), 3) == ["none"] * 3
+    assert modes(Never(), 3) == ["none"] * 3
 
 
 @given(n=st.integers(1, 8), rounds=st.integers(8, 40))
@@ -85,8 +85,30 @@ def test_an_n_that_no_round_reaches_is_refused():
 
 
 @pytest.mark.parametrize("cls", [Always, Never, EveryN, Windows])
-def test_unknown_final_merges_and_keys_are_refused(cls):
+def test_unknown_keys_are_refused(cls):
     with pytest.raises(ValueError, match="final_merge"):
-        cls(final_merge="sometimes")
+        cls(final_merge="uniform")
     with pytest.raises(ValueError, match="every"):
         cls(every=3)
+
+
+def test_a_schedule_that_raises_or_answers_nonsense_is_named():
+    class Raises(Always):
+        def exchange(self, round):
+            raise KeyError("round")
+
+    class Odd(Always):
+        def exchange(self, round):
+            return "ring"
+
+    class BadCheck(Always):
+        def check(self, rounds):
+            raise ZeroDivisionError("rounds")
+
+    for schedule, message in (
+        (Raises(), "Raises raised KeyError for round 1 of 4: 'round'"),
+        (Odd(), r"Odd.exchange\(1\) must return one of 'none', 'topology', 'fully_connected', not 'ring'"),
+        (BadCheck(), "BadCheck raised ZeroDivisionError for round 1 of 4"),
+    ):
+        with pytest.raises(ScheduleError, match=message):
+            schedule.mode(1, 4)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dimat_flwr.topology import Topology, TopologyError
 from dimat_flwr.topology.chain import Chain
+from dimat_flwr.topology.connected import strong_parts
 from dimat_flwr.topology.erdos_renyi import ErdosRenyi
 from dimat_flwr.topology.exponential import Exponential
 from dimat_flwr.topology.fully_connected import FullyConnected
@@ -106,12 +107,22 @@ def test_erdos_renyi_refuses_what_is_no_probability(p):
         ErdosRenyi(p=p)
 
 
-def test_static_graphs_are_drawn_once_per_number_of_peers_and_seed():
+def test_the_matrices_of_a_graph_that_repeats_are_the_same_objects():
     ring = Ring()
-    assert ring.graph(5, 1, 0) is ring.graph(5, 9, 0)
-    assert ring.graph(5, 1, 0) is not ring.graph(6, 1, 0)
+    assert ring.mixing(5, 1, 0) is ring.mixing(5, 9, 0)
+    assert ring.mixing(5, 1, 0) is not ring.mixing(6, 1, 0)
     with pytest.raises(nx.NetworkXError):
         ring.graph(5, 1, 0).add_edge(0, 2)
+
+
+def test_weighting_auto_is_what_the_algorithm_needs_and_a_chosen_one_stays():
+    star = Star()
+    assert star.weighting == "auto"
+    assert star.mixing(5, 0, 0).row_stochastic
+    assert star.mixing(5, 0, 0, "columns").column_stochastic
+    assert not star.mixing(5, 0, 0, "columns").row_stochastic
+    chosen = Star(weighting="uniform")
+    assert chosen.mixing(5, 0, 0, "columns") is chosen.mixing(5, 0, 0, "rows")
 
 
 class Alternating(Topology):
@@ -120,10 +131,9 @@ class Alternating(Topology):
     def period(self, peers):
         return 2
 
-    def draw(self, peers, round_number, seed):
-        graph = nx.empty_graph(peers)
-        graph.add_edges_from([(1, 2), (3, 0)] if round_number % 2 else [(0, 1), (2, 3)])
-        return graph.to_directed()
+    def draw(self, peers, round, seed):
+        links = [(1, 2), (3, 0)] if round % 2 else [(0, 1), (2, 3)]
+        return [*links, *((b, a) for a, b in links)]
 
 
 class Fresh(Alternating):
@@ -135,25 +145,57 @@ class Fresh(Alternating):
 
 def test_a_time_varying_topology_repeats_after_its_period_and_needs_only_its_union_connected():
     topology = Alternating()
-    assert topology.graph(4, 6, 0) is topology.graph(4, 0, 0)
+    assert topology.mixing(4, 6, 0) is topology.mixing(4, 0, 0)
+    assert set(topology.union(4, 0, 0).edges) == {(i, (i + s) % 4) for i in range(4) for s in (1, -1)}
     assert set(topology.graph(4, 5, 0).edges) == {(1, 2), (2, 1), (3, 0), (0, 3)}
     with pytest.raises(TopologyError, match=r"Alternating over 5 peers.*\{0, 1, 2, 3\}; \{4\}"):
         topology.graph(5, 0, 0)
 
 
 def test_spectral_gap_of_a_time_varying_topology_is_that_of_one_periods_product():
-    assert Alternating().mixing(4, 0, 0).matrix[0].tolist() == [0.5, 0.5, 0, 0]
+    assert Alternating().mixing(4, 0, 0).dense()[0].tolist() == [0.5, 0.5, 0, 0]
     # (pairs) then (other pairs) averages all four exactly, though either alone has gap 0
     assert Alternating().spectral_gap(4, 0) == pytest.approx(1.0)
     assert Fresh().spectral_gap(4, 0) is None
     assert set(Fresh().graph(4, 3, 0).edges) == set(Alternating().graph(4, 3, 0).edges)
 
 
-@pytest.mark.parametrize("edges", [[(0, 0), (0, 1), (1, 0)], [(0, 1), (1, 7)]])
-def test_a_draw_with_self_loops_or_foreign_nodes_is_refused(edges):
-    class Broken(Topology):
-        def draw(self, peers, round_number, seed):
-            return nx.DiGraph(edges)
+def made(**methods):
+    """Return a topology with these methods."""
+    return type("Odd", (Topology,), {"draw": lambda self, peers, round, seed: [(0, 1), (1, 0)], **methods})()
 
-    with pytest.raises(TopologyError, match=r"Broken.draw must (not return self loops|return the nodes 0\.\.1)"):
-        Broken().graph(2, 0, 0)
+
+@pytest.mark.parametrize("edges", [[(0, 0), (0, 1), (1, 0)], [(0, 1), (1, 7)], [(0, "a")], None])
+def test_a_draw_that_is_no_graph_of_the_peers_is_refused_with_its_name(edges):
+    with pytest.raises(TopologyError, match=r"Odd.draw\(2, 0, 0\): (peers \[0\] have|edges (name|are))"):
+        made(draw=lambda self, peers, round, seed: edges).graph(2, 0, 0)
+
+
+def test_the_edges_of_a_networkx_graph_are_edges():
+    cycle = made(draw=lambda self, peers, round, seed: nx.cycle_graph(peers, create_using=nx.DiGraph).edges)
+    assert cycle.mixing(4, 0, 0).sources(0) == (3,)
+
+
+def test_whatever_a_topology_raises_is_one_error_with_its_name():
+    def raises(*_):
+        raise KeyError("no")
+
+    with pytest.raises(TopologyError, match=r"Odd.draw\(3, 0, 5\) raised KeyError: 'no'"):
+        made(draw=raises).mixing(3, 2, 5)
+    with pytest.raises(TopologyError, match=r"Odd.period\(3\) raised KeyError"):
+        made(period=raises).mixing(3, 0, 0)
+    for period in (0, -1, "2", 1.5):
+        with pytest.raises(TopologyError, match=r"Odd.period\(3\) must return a number of rounds >= 1 or None"):
+            made(period=lambda self, peers, found=period: found).spectral_gap(3, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(n=st.integers(1, 8), p=st.floats(0, 0.5), seed=st.integers(0, 9999))
+def test_strong_parts_are_the_strongly_connected_components(n, p, seed):
+    graph = nx.gnp_random_graph(n, p, seed=seed, directed=True)
+    edges = np.array(list(graph.edges), np.int32).reshape(-1, 2)
+    expected = sorted(sorted(part) for part in nx.strongly_connected_components(graph))
+    assert strong_parts(n, edges) == expected
+    some = set(range(0, n, 2))
+    inside = graph.subgraph(some)
+    assert strong_parts(n, edges, some) == sorted(sorted(part) for part in nx.strongly_connected_components(inside))

@@ -24,20 +24,21 @@ class Partition(ABC):
     min_samples: int = Field(default=2, ge=1)
 
     @abstractmethod
-    def deal(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
-        """Return every peer's indices into ``labels``, in any order; see ``split``, which checks them."""
+    def deal(self, strata: Indices, peers: int, seed: int) -> list[Indices]:
+        """Return every peer's indices into ``strata``, in any order; see ``split``, which checks them."""
 
-    def remedy(self) -> str:
-        """Return what to do when a peer gets too few samples."""
+    def remedy(self, classes: int) -> str:
+        """Return what to do when a peer gets too few samples; ``classes`` is the number of different strata."""
         return "use fewer peers or more samples"
 
-    def split(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+    def split(self, strata: Indices, peers: int, seed: int, *, what: str = "the data set") -> list[Indices]:
         """Split all samples among the peers, a function of the arguments and the settings alone.
 
         Args:
-            labels: (N,) the class of every training sample.
+            strata: (N,) the class of every training sample, see ``Dataset.train_strata``.
             peers: number of peers, >= 1.
             seed: the run's seed.
+            what: the data set's name, for errors.
 
         Returns:
             One ascending array of indices per peer; they are disjoint and cover 0..N-1.
@@ -47,22 +48,24 @@ class Partition(ABC):
         """
         if peers < 1:
             raise PartitionError(f"cannot split among {peers} peers; there must be at least one")
-        if len(labels) < peers * self.min_samples:
+        if len(strata) < peers * self.min_samples:
             raise PartitionError(
-                f"{len(labels)} samples are too few for {peers} peers with min_samples = {self.min_samples} each (peer "
-                f"{len(labels) // self.min_samples} would be the first to go short); use fewer peers or more samples"
+                f"{what}'s {len(strata)} samples are too few for {peers} peers with min_samples = {self.min_samples} "
+                f"each (peer {len(strata) // self.min_samples} would be the first to go short); use fewer peers or "
+                "more samples"
             )
-        parts = [np.sort(part) for part in self.deal(np.asarray(labels, dtype=np.int64), peers, seed)]
+        parts = [np.sort(part) for part in self.deal(np.asarray(strata, dtype=np.int64), peers, seed)]
         name = type(self).__name__
-        if len(parts) != peers or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(labels))):
+        if len(parts) != peers or not np.array_equal(np.sort(np.concatenate(parts)), np.arange(len(strata))):
             raise PartitionError(
-                f"{name}.deal returned {len(parts)} parts that are no split of {len(labels)} samples among {peers} "
-                "peers: every index must be in exactly one of them"
+                f"{name}.deal returned {len(parts)} parts that are no split of {what}'s {len(strata)} samples among "
+                f"{peers} peers: every index must be in exactly one of them"
             )
         for peer, part in enumerate(parts):
             if len(part) < self.min_samples:
                 raise PartitionError(
-                    f"partition {name} of {len(labels)} samples among {peers} peers gives peer {peer} {len(part)} "
-                    f"samples, fewer than min_samples = {self.min_samples}; {self.remedy()}"
+                    f"partition {name} of {what}'s {len(strata)} samples among {peers} peers gives peer {peer} "
+                    f"{len(part)} samples, fewer than min_samples = {self.min_samples}; "
+                    f"{self.remedy(len(np.unique(strata)))}"
                 )
         return parts

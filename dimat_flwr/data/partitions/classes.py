@@ -15,10 +15,12 @@ class Classes(Partition):
     code cuts all classes to the size of the smallest; here nothing is dropped.
     """
 
-    def deal(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+    def deal(self, strata: Indices, peers: int, seed: int) -> list[Indices]:
         """Return the parts; see ``Partition.split``."""
-        return [np.flatnonzero(labels % peers == peer) for peer in range(peers)]
+        return [np.flatnonzero(strata % peers == peer) for peer in range(peers)]
 
-    def remedy(self) -> str:
+    def remedy(self, classes: int) -> str:
         """Return what to do when a peer gets too few samples."""
+        if classes == 1:
+            return "its samples are of a single class, or of none (token sequences): use partition: iid"
         return "use at most as many peers as there are classes, or partition: dirichlet"

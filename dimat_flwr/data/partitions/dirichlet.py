@@ -1,8 +1,7 @@
 """Every peer gets its own mixture of the classes, drawn from a Dirichlet distribution."""
 
-import warnings
-
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -10,13 +9,16 @@ from dimat_flwr.component import STRICT
 from dimat_flwr.data.partitions.base import Indices, Partition
 from dimat_flwr.seeding import derive_seed
 
+_DRAWS = 11
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Dirichlet(Partition):
-    """The shares of each class are drawn from Dirichlet(alpha, ..., alpha), by Flower's ``DirichletPartitioner``.
+    """The shares of each class are drawn from Dirichlet(alpha, ..., alpha).
 
-    Source: Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks (ICML 2019), which Flower
-    cites; Single global merging (ICLR 2026) uses alpha = 0.1. A draw that leaves a peer with too few samples is
+    Source: Yurochkin et al., Bayesian Nonparametric Federated Learning of Neural Networks (ICML 2019); Single global
+    merging (ICLR 2026) uses alpha = 0.1. The same split, to the sample, as Flower's ``DirichletPartitioner`` with this
+    seed and without shuffling, which takes two seconds to import. A draw that leaves a peer with too few samples is
     repeated up to ten times.
 
     Attributes:
@@ -27,34 +29,41 @@ class Dirichlet(Partition):
     alpha: float = Field(default=0.1, gt=0, allow_inf_nan=False)
     self_balancing: bool = False
 
-    def deal(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+    def deal(self, strata: Indices, peers: int, seed: int) -> list[Indices]:
         """Return the parts; see ``Partition.split``."""
-        try:
-            return self._draw(labels, peers, seed, self.min_samples)
-        except ValueError:
-            # No draw did. The first one goes to the common check, whose error names the peer that is short.
-            return self._draw(labels, peers, seed, 0)
+        generator = np.random.default_rng(derive_seed(seed, purpose="partition"))
+        first = self._draw(strata, peers, generator)
+        parts = first
+        for _ in range(_DRAWS - 1):
+            if min(map(len, parts)) >= self.min_samples:
+                return parts
+            parts = self._draw(strata, peers, generator)
+        # If no draw did, the first one goes to the common check, whose error names the peer that is short.
+        return parts if min(map(len, parts)) >= self.min_samples else first
 
-    def remedy(self) -> str:
+    def remedy(self, classes: int) -> str:
         """Return what to do when a peer gets too few samples."""
         return "eleven draws gave no better split: raise partition.alpha, use fewer peers, or another seed"
 
-    def _draw(self, labels: Indices, peers: int, seed: int, min_samples: int) -> list[Indices]:
-        # Importing takes two seconds, which runs with another partition need not wait for.
-        from datasets import Dataset
-        from flwr_datasets.partitioner import DirichletPartitioner
+    def _draw(self, strata: Indices, peers: int, generator: np.random.Generator) -> list[Indices]:
+        dealt: list[list[Indices]] = [[] for _ in range(peers)]
+        sizes = np.zeros(peers, dtype=np.int64)
+        for c in np.unique(strata):
+            members = np.flatnonzero(strata == c)
+            shares = generator.dirichlet(np.full(peers, self.alpha))
+            if self.self_balancing:
+                shares = _without(shares, sizes > len(strata) / peers)
+            cuts = (np.cumsum(shares) * len(members)).astype(np.int64)[:-1]
+            for peer, part in enumerate(np.split(members, cuts)):
+                dealt[peer].append(part)
+                sizes[peer] += len(part)
+        return [np.concatenate(parts) for parts in dealt]
 
-        columns = {"label": labels, "index": np.arange(len(labels))}
-        partitioner = DirichletPartitioner(
-            num_partitions=peers,
-            partition_by="label",
-            alpha=self.alpha,
-            min_partition_size=min_samples,
-            self_balancing=self.self_balancing,
-            shuffle=False,
-            seed=derive_seed(seed, purpose="partition"),
-        )
-        partitioner.dataset = Dataset.from_dict(columns)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # one for each repeated draw; the last one becomes our error
-            return [np.asarray(partitioner.load_partition(k)["index"][:], dtype=np.int64) for k in range(peers)]
+
+def _without(shares: NDArray[np.float64], full: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the shares of those that are not full, scaled to sum to 1."""
+    kept: NDArray[np.float64] = np.where(full, 0.0, shares)
+    if not kept.sum():  # with a tiny alpha a full peer may have drawn everything
+        kept = np.where(full, 0.0, 1.0)
+    kept /= kept.sum()
+    return kept

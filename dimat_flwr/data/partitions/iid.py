@@ -16,9 +16,9 @@ class Iid(Partition):
     not.
     """
 
-    def deal(self, labels: Indices, peers: int, seed: int) -> list[Indices]:
+    def deal(self, strata: Indices, peers: int, seed: int) -> list[Indices]:
         """Return the parts; see ``Partition.split``."""
         generator = numpy_generator(seed, purpose="partition")
         # One long deal over all classes: the next class goes on at the peer after the one that got the last card.
-        deck = np.concatenate([generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)])
+        deck = np.concatenate([generator.permutation(np.flatnonzero(strata == c)) for c in np.unique(strata)])
         return [deck[peer::peers] for peer in range(peers)]

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.nn import Parameter
 
 from dimat_flwr.component import STRICT
-from dimat_flwr.learning.optimizers.adam import Adam
+from dimat_flwr.learning.optimizers.adam import Adam, RunningAdam
+from dimat_flwr.learning.optimizers.base import RunningOptimizer
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -20,6 +20,14 @@ class AdamW(Adam):
 
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
-    def build(self, params: Iterable[Parameter]) -> torch.optim.Optimizer:
-        """Return ``torch.optim.AdamW``."""
-        return torch.optim.AdamW(params, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
+    def build(self, params: Iterable[Parameter]) -> RunningOptimizer:
+        """Return it; its state is ``Adam``'s."""
+        return RunningAdam(
+            params,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            betas=self.betas,
+            eps=self.eps,
+            amsgrad=False,
+            decoupled=True,
+        )

@@ -10,6 +10,6 @@ from dimat_flwr.topology.schedules.base import Mode, Schedule
 class Always(Schedule):
     """Peers exchange along the topology in every round (DIMAT, CVPR 2024)."""
 
-    def exchange(self, round_number: int) -> Mode:
+    def exchange(self, round: int) -> Mode:
         """Return ``"topology"``."""
         return "topology"

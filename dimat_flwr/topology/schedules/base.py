@@ -1,7 +1,7 @@
-"""What every schedule is: which graph is used in which round, and whether all peers merge once at the end."""
+"""What every schedule is: which graph is used in which round."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic.dataclasses import dataclass
 
@@ -9,23 +9,14 @@ from dimat_flwr.component import STRICT
 from dimat_flwr.topology.errors import ScheduleError
 
 Mode = Literal["none", "topology", "fully_connected"]
-FinalMerge = Literal["none", "uniform", "gossip", "aligned"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Schedule(ABC):
-    """When peers exchange.
-
-    Attributes:
-        final_merge: what follows the last round: ``none``; ``uniform``: every peer averages all models (the single
-            global merging of ICLR 2026); ``gossip``: one more exchange along the topology; ``aligned``: every peer
-            averages all models after aligning them to its own units.
-    """
-
-    final_merge: FinalMerge = "none"
+    """When peers exchange."""
 
     @abstractmethod
-    def exchange(self, round_number: int) -> Mode:
+    def exchange(self, round: int) -> Mode:
         """Return how peers exchange in a round >= 1, whatever the run's length."""
 
     def check(self, rounds: int) -> None:
@@ -33,20 +24,33 @@ class Schedule(ABC):
         if rounds < 0:
             raise ScheduleError(f"a run cannot have {rounds} rounds; set rounds to 0 or more")
 
-    def mode(self, round_number: int, rounds: int) -> Mode:
+    def mode(self, round: int, rounds: int) -> Mode:
         """Return how peers exchange in a round.
 
         Args:
-            round_number: 1..rounds, or 0 for the local pre-training, which never exchanges.
+            round: 1..rounds, or 0 for the local pre-training, which never exchanges.
             rounds: the rounds of the run.
 
         Returns:
             ``"none"`` (peers train alone), ``"topology"`` (along the run's graph) or ``"fully_connected"``.
 
         Raises:
-            ScheduleError: the schedule does not fit the run, or there is no such round.
+            ScheduleError: the schedule does not fit the run, there is no such round, or the schedule raised
+                something or returned something else than a mode.
         """
-        self.check(rounds)
-        if not 0 <= round_number <= rounds:
-            raise ScheduleError(f"there is no round {round_number} in a run of {rounds}: rounds are 0..{rounds}")
-        return self.exchange(round_number) if round_number else "none"
+        try:
+            self.check(rounds)
+            if not 0 <= round <= rounds:
+                raise ScheduleError(f"there is no round {round} in a run of {rounds}: rounds are 0..{rounds}")
+            mode = self.exchange(round) if round else "none"
+        except ScheduleError:
+            raise
+        # A schedule may be anybody's code and raise anything; one error with its name is what its author needs.
+        except Exception as error:
+            raise ScheduleError(
+                f"{type(self).__name__} raised {type(error).__name__} for round {round} of {rounds}: {error}"
+            ) from error
+        if mode not in get_args(Mode):
+            wanted = ", ".join(map(repr, get_args(Mode)))
+            raise ScheduleError(f"{type(self).__name__}.exchange({round}) must return one of {wanted}, not {mode!r}")
+        return mode

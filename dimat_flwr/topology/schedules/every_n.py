@@ -20,9 +20,9 @@ class EveryN(Schedule):
 
     n: Annotated[int, Field(ge=1)] = 2
 
-    def exchange(self, round_number: int) -> Mode:
+    def exchange(self, round: int) -> Mode:
         """Return ``"topology"`` in multiples of n, else ``"none"``."""
-        return "none" if round_number % self.n else "topology"
+        return "none" if round % self.n else "topology"
 
     def check(self, rounds: int) -> None:
         """Refuse, beside what every schedule refuses, an n that no round reaches."""

@@ -8,8 +8,8 @@ from dimat_flwr.topology.schedules.base import Mode, Schedule
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Never(Schedule):
-    """Peers train alone; with a ``final_merge`` they meet once, after the last round (ICLR 2026)."""
+    """Peers train alone; with a final merge they meet once, after the last round (ICLR 2026)."""
 
-    def exchange(self, round_number: int) -> Mode:
+    def exchange(self, round: int) -> Mode:
         """Return ``"none"``."""
         return "none"

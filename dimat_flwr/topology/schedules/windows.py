@@ -47,9 +47,9 @@ class Windows(Schedule):
                 raise ValueError(f"windows [{s1}, {e1}, {m1}] and [{s2}, {e2}, {m2}] overlap; a round has one mode")
         return self
 
-    def exchange(self, round_number: int) -> Mode:
+    def exchange(self, round: int) -> Mode:
         """Return the mode of the window around the round, ``"none"`` outside all windows."""
-        return next((mode for start, end, mode in self.windows if start <= round_number <= end), "none")
+        return next((mode for start, end, mode in self.windows if start <= round <= end), "none")
 
     def check(self, rounds: int) -> None:
         """Refuse, beside what every schedule refuses, windows that end after the last round."""

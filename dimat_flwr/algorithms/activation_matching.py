@@ -1,0 +1,66 @@
+"""Averaging after activation matching, as DIMAT does every round and the final merge ``aligned`` once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor, nn
+
+from dimat_flwr.algorithms.interface import Inbox, Peer
+from dimat_flwr.component import STRICT
+from dimat_flwr.events import Aligned
+from dimat_flwr.merging import align_and_mix, running_statistics
+from dimat_flwr.topology import Row
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ActivationMatching:
+    """How neighbours' units are matched with a peer's own.
+
+    Attributes:
+        samples: inputs to match on (all of the peer's if it has fewer).
+        batch_size: inputs per forward pass.
+        statistic: ``correlation`` (the paper's code) or ``covariance`` of activations.
+        taps: match on the sum over all places where a group's units are visible, or on the ``last`` one.
+        stickiness: keep a group's order unless the best one gains more than this share of its score.
+        early_stop: stop reading inputs once no unit changed place over this many batches in a row; None: read all.
+        repair: restore the hidden units' variance after averaging (REPAIR), for networks without BatchNorm.
+        match_data: ``local``: the peer's own inputs; ``pooled``: all peers' inputs, as the paper's code does. Only a
+            simulation has those, and it is there for comparison: it breaks the rule that data stay with their peer.
+    """
+
+    samples: int = Field(default=500, ge=2)
+    batch_size: int = Field(default=250, ge=2)
+    statistic: Literal["correlation", "covariance"] = "correlation"
+    taps: Literal["all", "last"] = "all"
+    stickiness: float = Field(default=0.0, ge=0)
+    early_stop: int | None = Field(default=None, ge=1)
+    repair: bool = False
+    match_data: Literal["local", "pooled"] = "local"
+
+    def aligned_average(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
+        """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved."""
+        mixed = align_and_mix(
+            peer.model,
+            peer.state_dict(settled=True),
+            [payload.tensors for payload in inbox.values()],
+            [row.own, *(row.sources[j] for j in inbox)],
+            spec=peer.spec,
+            batches=peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled"),
+            method="activation",
+            repair=self.repair,
+            statistic=self.statistic,
+            taps=self.taps,
+            stickiness=self.stickiness,
+            early_stop=self.early_stop,
+        )
+        for j, moved in zip(inbox, mixed.moved, strict=True):
+            peer.record(Aligned(source=j, units_moved=round(moved, 4)))
+        return mixed.state
+
+    def faults(self, model: nn.Module) -> Sequence[str]:
+        """Return why the settings do not fit a network; see ``Algorithm.faults``."""
+        if self.repair and running_statistics(model):
+            return ["matching.repair is for networks without BatchNorm: its recalibration does the same; set it false"]
+        return ()

@@ -1,0 +1,52 @@
+"""``dimat-flwr algorithms`` and ``topology``: what there is to choose from, and what a graph is like."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dimat_flwr.cli.errors import told_in_one_line
+
+
+def algorithms() -> None:
+    """List the algorithms with their papers."""
+    from dimat_flwr.algorithms.registry import available_algorithms
+    from dimat_flwr.conf_dir import find_conf_dir
+
+    table = Table("key", "name", "what it does", "models per edge and round", "paper", title="algorithm='...'")
+    for key, about in available_algorithms(find_conf_dir()).items():
+        table.add_row(key, about.name, about.description, f"{about.models_per_edge:g}", f"{about.paper} {about.url}")
+    Console().print(table)
+
+
+def topology(
+    name: Annotated[str, typer.Argument(help="A choice of conf/topology, such as ring.")],
+    peers: Annotated[int, typer.Option("--peers", "-n", min=2, help="How many peers.")] = 5,
+    settings: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the topology, such as p=0.3.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of graphs that are drawn at random.")] = 0,
+) -> None:
+    """Show a graph's mixing matrix, its edges and how fast it mixes."""
+    from dimat_flwr.conf_dir import find_conf_dir
+    from dimat_flwr.config import ConfigError
+    from dimat_flwr.config.choice import build_choice
+    from dimat_flwr.topology import Topology, TopologyError
+
+    with told_in_one_line(ConfigError, TopologyError):
+        graph = build_choice("topology", name, settings or [], find_conf_dir(), Topology)
+        mixing, gap = graph.mixing(peers, 0, seed), graph.spectral_gap(peers, seed)
+    console = Console()
+    period = graph.period(peers)
+    repeats = "never repeats" if period is None else "static" if period == 1 else f"repeats after {period} rounds"
+    console.print(f"{name}: {peers} peers, {len(mixing.edges)} directed edges, {repeats}")
+    console.print("spectral gap 1 - |lambda_2|: " + ("not defined" if gap is None else f"{gap:.4f} of one period"))
+    if peers > 16:
+        return
+    table = Table("reader \\ source", *map(str, range(peers)), title="mixing matrix W (round 0)")
+    for reader in range(peers):
+        row = mixing.row(reader)
+        weights = {reader: row.own, **row.sources}
+        table.add_row(str(reader), *(f"{weights[source]:.3f}" if source in weights else "·" for source in range(peers)))
+    console.print(table)

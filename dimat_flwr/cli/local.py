@@ -1,0 +1,48 @@
+"""``dimat-flwr local``: a whole run in this process."""
+
+import logging
+import shlex
+from typing import Annotated
+
+import typer
+
+from dimat_flwr.cli.errors import told_in_one_line
+
+
+def local(
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="What differs from the defaults: a choice (algorithm=sgp), a value (rounds=3) or anything in conf/ "
+            "(optimizer.lr=0.01).",
+        ),
+    ] = None,
+    peers: Annotated[int, typer.Option("--peers", "-n", min=1, help="How many peers.")] = 5,
+) -> None:
+    """Run all peers and the relay in this process, without Flower's transport; the numbers are those of flwr run."""
+    from dimat_flwr.conf_dir import find_conf_dir
+    from dimat_flwr.config.compose import VALUES
+    from dimat_flwr.launch import REFUSALS, launch
+    from dimat_flwr.local import LocalPost
+    from dimat_flwr.relay import run_relay
+
+    # The relay speaks through Flower's logger; alone, it needs neither the level nor the colour.
+    log = logging.getLogger("flwr")
+    log.handlers = [logging.StreamHandler()]
+    log.handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    log.setLevel(logging.INFO)
+    words = settings or []
+    with told_in_one_line(*REFUSALS):
+        # Keys that a run-config has by themselves may be written as there (output-dir).
+        named = dict(word.split("=", 1) for word in words if word.split("=", 1)[0] in VALUES and "=" in word)
+        rest = [word for word in words if word.split("=", 1)[0] not in named]
+        run_config = {**{key: _number(value) for key, value in named.items()}, "overrides": shlex.join(rest)}
+        conf_dir = find_conf_dir()
+        command = shlex.join(["dimat-flwr", "local", "--peers", str(peers), *words])
+        post = LocalPost(peers, run_config, conf_dir)
+        launch(run_config, conf_dir, command, lambda *run: run_relay(post, *run))
+
+
+def _number(value: str) -> str | int:
+    return int(value) if value.isdigit() else value

@@ -1,0 +1,36 @@
+"""``dimat-flwr report`` and ``compare``: what runs left behind, drawn again and side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dimat_flwr.cli.errors import told_in_one_line
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, also one that was cut short.")],
+) -> None:
+    """Draw plots and report of a run again from its records, and say how it stands."""
+    from dimat_flwr.records import RecordsError, replay
+
+    with told_in_one_line(RecordsError):
+        summary = replay(folder)
+    accuracy = summary["final_accuracy"]
+    reached = "no final model was reported" if accuracy is None else f"final accuracy {accuracy:.2f} %"
+    Console().print(f"{summary['status']}: {reached}; report: {(folder / 'report.html').absolute()}", soft_wrap=True)
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The figure.")] = Path("compare.png"),
+) -> None:
+    """Draw several runs into one figure and print their results side by side."""
+    from dimat_flwr.records import RecordsError
+    from dimat_flwr.records import compare as compare_runs
+
+    with told_in_one_line(RecordsError):
+        table = compare_runs(folders, output)
+    Console().print(table)
+    Console().print(f"figure: {output.absolute()}", soft_wrap=True)

@@ -1,0 +1,68 @@
+"""Data sets of rows of numbers."""
+
+from abc import abstractmethod
+from dataclasses import dataclass as plain_dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from dimat_flwr.component import STRICT
+from dimat_flwr.data.dataset import Dataset
+from dimat_flwr.data.source import DataSource
+from dimat_flwr.data.subset import balanced_subset
+
+
+@plain_dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of numbers and their classes, as published.
+
+    Attributes:
+        rows: (N, features).
+        labels: (N,), 0..num_classes - 1.
+    """
+
+    rows: NDArray[np.float64]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TableSource(DataSource):
+    """Rows of numbers, stored standardized as float32 (N, features), which is what the network takes.
+
+    Every feature has mean 0 and deviation 1 over the whole training set (constant ones stay 0); ``train_samples`` does
+    not change that.
+
+    Attributes:
+        features: numbers in a row.
+    """
+
+    features: int = Field(ge=1)
+
+    @abstractmethod
+    def tables(self) -> tuple[Table, Table]:
+        """Return all rows for training and all rows for testing, as they are in the files.
+
+        Raises:
+            DataError: missing or damaged.
+        """
+
+    def read(self) -> Dataset:
+        """Standardize the tables and take the parts asked for; see ``DataSource.read``."""
+        train, test = self.tables()
+        mean, deviation = train.rows.mean(axis=0), train.rows.std(axis=0)
+        deviation[deviation == 0] = 1
+
+        def part(table: Table, samples: int | None, what: str) -> tuple[Tensor, Tensor]:
+            chosen = balanced_subset(table.labels, samples, f"{type(self).__name__}'s {what} set")
+            rows = ((table.rows[chosen] - mean) / deviation).astype(np.float32)
+            return torch.from_numpy(rows), torch.from_numpy(table.labels[chosen])
+
+        return Dataset(*part(train, self.train_samples, "training"), *part(test, self.test_samples, "test"))
+
+    def example_input(self, samples: int = 2) -> Tensor:
+        """Return float32 zeros (B, features); see ``DataSource.example_input``."""
+        return torch.zeros(samples, self.features)

@@ -1,0 +1,1 @@
+"""How the learning rate changes over the rounds, one schedule per file."""

@@ -1,0 +1,128 @@
+"""What a process makes once and every peer that it runs may use: configuration, partition, networks, their symmetries.
+
+Any worker of a simulation may run any peer, so everything is found by its content, never by who asked first.
+"""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dimat_flwr.config import NODE_KEYS, Config, build_network, load_config
+from dimat_flwr.data import DataSource, Partition
+from dimat_flwr.learning import PeerData
+from dimat_flwr.merging import running_statistics
+from dimat_flwr.seeding import EVERYONE, derive_seed
+from dimat_flwr.symmetry import PermutationSpec
+
+
+def configuration(run_config: Mapping[str, Any], node_config: Mapping[str, Any], conf_dir: Path) -> Config:
+    """Return the run's configuration on this machine, composed once per process; see ``load_config``."""
+    own = {key: value for key, value in node_config.items() if key in NODE_KEYS}
+    return _load(json.dumps(dict(run_config), sort_keys=True), json.dumps(own, sort_keys=True), conf_dir)
+
+
+@lru_cache(maxsize=4)
+def _load(run_config: str, node_config: str, conf_dir: Path) -> Config:
+    return load_config(json.loads(run_config), json.loads(node_config), conf_dir)
+
+
+@lru_cache(maxsize=4)
+def partition_indices(
+    dataset: DataSource, partition: Partition, peers: int, seed: int
+) -> tuple[NDArray[np.int64], ...]:
+    """Return the indices of every peer's training samples; all peers compute the same partition."""
+    strata = dataset.load().train_strata.numpy()
+    return tuple(partition.split(strata, peers, derive_seed(seed, purpose="partition")))
+
+
+# Indices and labels of one peer are small: the inputs themselves are shared by all.
+@lru_cache(maxsize=64)
+def own_data(
+    dataset: DataSource, partition: Partition, peers: int, seed: int, peer: int, device: torch.device
+) -> PeerData:
+    """Return one peer's training samples on a device."""
+    return PeerData.training(dataset, partition_indices(dataset, partition, peers, seed)[peer], device)
+
+
+@lru_cache(maxsize=2)
+def held_out_data(dataset: DataSource, device: torch.device) -> PeerData:
+    """Return the test set on a device."""
+    return PeerData.testing(dataset, device)
+
+
+@lru_cache(maxsize=2)
+def everyones_data(dataset: DataSource, device: torch.device) -> PeerData:
+    """Return all peers' training samples together; for comparisons in a simulation."""
+    return PeerData.training(dataset, None, device)
+
+
+class Shell:
+    """A network on a device whose tensors are replaced for each message: building one costs more than a minibatch.
+
+    Attributes:
+        network: the network.
+        tensors: its own tensors by their names in the state dict, detached.
+        statistics: names of BatchNorm's running means and variances.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self._tensors = network.state_dict(keep_vars=True)
+        self.tensors = {name: tensor.detach() for name, tensor in self._tensors.items()}
+        self.statistics = running_statistics(network)
+        # Buffers outside the state dict belong to no peer: each message finds them as they were built.
+        self._other = {
+            name: (buffer, buffer.clone()) for name, buffer in network.named_buffers() if name not in self._tensors
+        }
+
+    def fill(self, state: Mapping[str, Tensor]) -> None:
+        """Copy a whole state dict into the network and drop its gradients.
+
+        Raises:
+            ValueError: names or shapes are not those of the network.
+        """
+        if state.keys() != self._tensors.keys():
+            unfit = sorted(state.keys() ^ self._tensors.keys())
+            raise ValueError(f"a state dict does not fit the network: {', '.join(unfit[:5])}")
+        with torch.no_grad():
+            for name, tensor in self._tensors.items():
+                if tensor.shape != state[name].shape:
+                    raise ValueError(f"'{name}' has shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
+                tensor.copy_(state[name])
+                tensor.grad = None
+            for buffer, built in self._other.values():
+                buffer.copy_(built)
+
+
+@lru_cache(maxsize=2)
+def shell(config: Config, device: torch.device) -> Shell:
+    """Return the process's one network of the run, with whatever tensors it last had."""
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(config.model).to(device)
+    if device.type == "cuda":
+        network = network.to(memory_format=torch.channels_last)
+    return Shell(network)
+
+
+def initial_state(config: Config, peer: int) -> dict[str, Tensor]:
+    """Return a peer's first weights, on the CPU; the global generator is left as it was."""
+    who = EVERYONE if config.training.initialization == "same" else peer
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(config.seed, who, purpose="initialization"))
+        return dict(build_network(config.model).state_dict())
+
+
+@lru_cache(maxsize=2)
+def permutation_spec(config: Config) -> PermutationSpec:
+    """Return the permutation symmetries of the run's network, traced once per process."""
+    from dimat_flwr.symmetry import find_permutation_spec  # tracing loads much of torch that training never needs
+
+    with torch.random.fork_rng(devices=[]):
+        return find_permutation_spec(build_network(config.model).eval(), config.dataset.example_input(2))

@@ -1,0 +1,126 @@
+"""One exchange at one peer: open the inbox, let the algorithm work, publish for the next exchange, keep the model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flwr.app import ArrayRecord, RecordDict
+
+from dimat_flwr.algorithms.interface import Algorithm, Inbox, Outbox
+from dimat_flwr.config import Config
+from dimat_flwr.events import MAX_REASON, PeerEvent, Rejected, clip
+from dimat_flwr.learning import TrainingError
+from dimat_flwr.merging import MergeError
+from dimat_flwr.peer.inbox import open_inbox
+from dimat_flwr.peer.session import Session
+from dimat_flwr.peer.state import PeerState
+from dimat_flwr.topology import Row
+from dimat_flwr.topology.exchange import START
+from dimat_flwr.wire import names
+from dimat_flwr.wire.codecs.base import Codec, Passage
+from dimat_flwr.wire.codecs.float32 import Float32
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.payload import Payload, to_record
+
+# What a model that a neighbour's numbers have ruined may raise in the step that follows the merge.
+_RUINED = (TrainingError, MergeError, ArithmeticError)
+_EXACT = Float32()
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of an exchange: the peer's new state, what it tells, and the records with what it publishes."""
+
+    state: PeerState
+    events: list[PeerEvent]
+    outbox: dict[str, ArrayRecord]
+
+
+def work_off(config: Config, instruction: Instruction, content: RecordDict, state: Callable[[], PeerState]) -> Done:
+    """Do one exchange.
+
+    Payloads may hold numbers that are well formed and ruinous (1e30). If the step fails on the merged model, it is
+    done again without the payload of the largest numbers, and so on: a peer fails by its own fault only.
+
+    Args:
+        config: the run's configuration.
+        instruction: what is asked.
+        content: the message's records.
+        state: reads what the peer kept, afresh at each call.
+    """
+    refused: dict[int, str] = {}
+    first_error: Exception | None = None
+    while True:
+        kept = state()
+        session = Session(config, instruction, kept)
+        inbox, row = _open(config, instruction, content, session, kept, refused)
+        try:
+            outbox = _act(config, instruction, session, kept, inbox, row)
+        except _RUINED as error:
+            first_error = first_error or error
+            if not inbox:
+                raise first_error from None
+            worst = max(inbox, key=lambda source: _magnitude(inbox[source]))
+            refused[worst] = clip(f"with it the merged model fails: {error}", MAX_REASON)
+            continue
+        events = [Rejected(source=source, reason=reason) for source, reason in refused.items()]
+        return Done(session.close(), [*events, *session.events], outbox)
+
+
+def _open(
+    config: Config,
+    instruction: Instruction,
+    content: RecordDict,
+    session: Session,
+    state: PeerState,
+    refused: Mapping[int, str],
+) -> tuple[Inbox, Row]:
+    algorithm, codec = _handlers(config, instruction.stage)
+    return open_inbox(content, instruction, algorithm, codec, session, state, refused=refused)
+
+
+def _act(
+    config: Config, instruction: Instruction, session: Session, state: PeerState, inbox: Inbox, row: Row
+) -> dict[str, ArrayRecord]:
+    algorithm, _ = _handlers(config, instruction.stage)
+    if instruction.exchange == START:
+        algorithm.start(session)
+    else:
+        algorithm.step(instruction.exchange, session, inbox, row)
+    if _hands_over(instruction) and type(config.algorithm).model is not Algorithm.model:
+        session.adopt(config.algorithm.model(session))
+    if instruction.next is None:
+        session.finish()
+        return {}
+    if session.is_evaluated and config.evaluate.save_models:
+        session.keep_model()
+    return _publish(config, instruction, session, state)
+
+
+def _hands_over(instruction: Instruction) -> bool:
+    """Whether the run's algorithm ends here: what it calls its model is what counts from now on."""
+    return instruction.stage == "algorithm" and (instruction.next is None or instruction.next.stage != "algorithm")
+
+
+def _publish(config: Config, instruction: Instruction, session: Session, state: PeerState) -> dict[str, ArrayRecord]:
+    """Return the records for the next exchange: what somebody will read, and nothing else."""
+    coming = instruction.next
+    if coming is None or not coming.readers:
+        return {}
+    algorithm, codec = _handlers(config, coming.stage)
+    outbox: Outbox = algorithm.publish(coming.exchange, session)
+    contents = {None: outbox} if isinstance(outbox, Payload) else {j: outbox[j] for j in coming.readers if j in outbox}
+    records = {}
+    for reader, payload in contents.items():
+        passage = Passage(instruction.run, coming.round, coming.exchange, instruction.peer, reader)
+        records[names.outbox(reader)] = to_record(codec.encode(payload, passage, state.codec))
+    return records
+
+
+def _handlers(config: Config, stage: str) -> tuple[Algorithm, Codec]:
+    """Return who handles a stage; a final merge is of whole models, which travel as they are."""
+    return (config.final_merge, _EXACT) if stage == "final_merge" else (config.algorithm, config.codec)
+
+
+def _magnitude(payload: Payload) -> float:
+    tensors = [tensor for tensor in payload.tensors.values() if tensor.is_floating_point() and tensor.numel()]
+    return max((float(tensor.abs().max()) for tensor in tensors), default=0.0)

@@ -1,0 +1,268 @@
+"""A peer's model with what it takes to train and measure it: data, optimizer, gradients, BatchNorm, evaluation."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dimat_flwr.algorithms.interface import StateDict
+from dimat_flwr.config import Config
+from dimat_flwr.events import Training
+from dimat_flwr.learning import (
+    Batch,
+    Correction,
+    Evaluation,
+    RunningOptimizer,
+    evaluate,
+    gradient,
+    resolve_device,
+    restore_optimizer,
+    save_optimizer,
+    train_epochs,
+    train_steps,
+)
+from dimat_flwr.merging import recalibrate_batchnorm
+from dimat_flwr.peer import caches
+from dimat_flwr.peer.state import PeerState
+from dimat_flwr.peer.training_log import TrainingLog
+from dimat_flwr.seeding import derive_seed
+from dimat_flwr.symmetry import Permutation, PermutationSpec
+
+
+class Learner:
+    """One peer's model, brought back to life from its state for one message.
+
+    Attributes:
+        peer: the peer's index.
+        round: the current round.
+        device: where the model is.
+        lr: the round's step size.
+        data: the peer's own training samples.
+    """
+
+    def __init__(self, config: Config, state: PeerState, *, peer: int, peers: int, round: int, rounds: int) -> None:
+        """Fill the process's network with the peer's tensors.
+
+        Args:
+            config: the run's configuration.
+            state: what the peer kept; a fresh one gets newly drawn weights. It is changed in place.
+            peer: the peer's index.
+            peers: how many there are.
+            round: the current round.
+            rounds: the run's last round.
+        """
+        self._config, self._state, self.peer, self.round = config, state, peer, round
+        self.device = resolve_device(config.training.device)
+        self._shell = caches.shell(config, self.device)
+        self._shell.fill(state.model or caches.initial_state(config, peer))
+        self.data = caches.own_data(config.dataset, config.partition, peers, config.seed, peer, self.device)
+        self.lr = config.optimizer.lr * config.lr_schedule.factor(min(round, rounds), rounds)
+        self._log = TrainingLog()
+        self._gradients = 0
+
+    @property
+    def model(self) -> nn.Module:
+        """The network on its device."""
+        return self._shell.network
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the model's own tensors, not copies."""
+        return self._shell.tensors
+
+    def state_dict(self, *, settled: bool = False) -> StateDict:
+        """See ``algorithms.interface.Peer``."""
+        if not settled:
+            return _copies(self.tensors())
+        with self._settled():
+            return _copies(self.tensors())
+
+    def adopt(self, mixed: Mapping[str, Tensor]) -> None:
+        """See ``algorithms.interface.Peer``."""
+        policy = self._config.batchnorm.policy
+        statistics = self._shell.statistics
+        if policy == "keep" and statistics:
+            mixed = {**mixed, **{name: self.tensors()[name] for name in statistics}}
+        self._shell.fill(mixed)
+        self._changed()
+        self._state.stale = self._state.stale or (policy == "recalibrate" and bool(statistics))
+
+    def permute(self, permutation: Permutation, spec: PermutationSpec) -> None:
+        """Reorder the units of model, statistics, optimizer moments and slots; what the model computes stays."""
+        self._shell.fill(spec.apply(self.tensors(), permutation))
+        self._state.settled = spec.apply_to(self._state.settled, permutation)
+        for kind in {key.rsplit("/", 1)[1] for key in self._state.optimizer}:
+            moments = {key.rsplit("/", 1)[0]: value for key, value in self._state.optimizer.items()
+                       if key.rsplit("/", 1)[1] == kind and value.dim()}  # fmt: skip
+            moved = spec.apply_to(moments, permutation)
+            self._state.optimizer |= {f"{name}/{kind}": value for name, value in moved.items()}
+        for slot in self._state.slots.values():
+            fitting = {name: value for name, value in slot.items()
+                       if name in spec.shapes and tuple(value.shape) == spec.shapes[name]}  # fmt: skip
+            slot.update(spec.apply_to(fitting, permutation))
+
+    def pretrain(self) -> None:
+        """See ``algorithms.interface.Peer``."""
+        self._train_epochs(self._config.training.pretrain_epochs, None)
+
+    def train(self, correct: Correction | None = None) -> None:
+        """See ``algorithms.interface.Peer``."""
+        settings = self._config.training
+        if settings.local_steps is None:
+            self._train_epochs(settings.local_epochs, correct)
+            return
+        with self._optimizer() as optimizer:
+            self._log.add(
+                train_steps(
+                    self.model,
+                    self.data,
+                    optimizer,
+                    self._config.dataset.task,
+                    first=self._state.batches_drawn,
+                    steps=settings.local_steps,
+                    batch_size=settings.batch_size,
+                    seed=self._batch_seed,
+                    precision=settings.precision,
+                    lr=self.lr,
+                    correct=correct,
+                )
+            )
+        self._state.batches_drawn += settings.local_steps
+        self._changed()
+
+    def next_batch(self) -> Batch:
+        """See ``algorithms.interface.Peer``."""
+        batch = self.data.batch(self._state.batches_drawn, self._config.training.batch_size, self._batch_seed)
+        self._state.batches_drawn += 1
+        return batch
+
+    def gradient(self, at: Mapping[str, Tensor] | None, batch: Batch) -> StateDict:
+        """See ``algorithms.interface.Peer``."""
+        self._gradients += 1
+        seed = derive_seed(self._config.seed, self.peer, self.round, f"gradient {self._gradients}")
+        precision = self._config.training.precision
+        with self._log.timed(len(batch[1])) as timed:
+            found, timed.loss = gradient(
+                self.model, self._config.dataset.task, batch, at=at, seed=seed, precision=precision
+            )
+        if at is None:
+            self._changed()  # its statistics took note of the batch
+        return found
+
+    def matching_inputs(
+        self, samples: int, batch_size: int, generator: torch.Generator, *, pooled: bool = False
+    ) -> Sequence[Tensor]:
+        """Return batches of training inputs without augmentation, the peer's own or (``pooled``) all peers'."""
+        data = caches.everyones_data(self._config.dataset, self.device) if pooled else self.data
+        return data.matching_inputs(samples, batch_size, generator)
+
+    def measure(self, at: Mapping[str, Tensor] | None = None) -> Evaluation:
+        """See ``algorithms.interface.Peer``."""
+        if at is not None:
+            mine = self.state_dict()
+            try:
+                self._shell.fill(at)
+                return self._evaluate()
+            finally:
+                self._shell.fill(mine)
+        if self._state.measured is None:
+            with self._settled():
+                self._state.measured = self._evaluate()
+        return self._state.measured
+
+    def trained(self) -> Training | None:
+        """Return what was trained in this message, None if nothing was; and begin anew."""
+        log, self._log = self._log, TrainingLog()
+        return log.event()
+
+    def close(self) -> None:
+        """Put the model's tensors, not copies, into the peer's state, which is to be saved at once."""
+        self._state.model = {name: tensor.cpu() for name, tensor in self.tensors().items()}
+
+    @property
+    def _batch_seed(self) -> int:
+        return derive_seed(self._config.seed, self.peer, purpose="batches")
+
+    def _changed(self) -> None:
+        self._state.measured = None
+        self._state.settled = {}
+
+    def _train_epochs(self, epochs: int, correct: Correction | None) -> None:
+        if not epochs:
+            return
+        settings = self._config.training
+        generator = torch.Generator().manual_seed(derive_seed(self._config.seed, self.peer, self.round, "batches"))
+        with self._optimizer() as optimizer:
+            self._log.add(
+                train_epochs(
+                    self.model,
+                    self.data,
+                    optimizer,
+                    self._config.dataset.task,
+                    epochs=epochs,
+                    batch_size=settings.batch_size,
+                    generator=generator,
+                    precision=settings.precision,
+                    lr=self.lr,
+                    correct=correct,
+                )
+            )
+        self._changed()
+
+    @contextmanager
+    def _optimizer(self) -> Iterator[RunningOptimizer]:
+        """Give the optimizer with the moments it had, and keep those it has afterwards if the configuration says so."""
+        optimizer = self._config.optimizer.build(self.model.parameters())
+        restore_optimizer(optimizer, self.model, self._state.optimizer)
+        yield optimizer
+        if self._config.training.keep_optimizer:
+            self._state.optimizer = save_optimizer(optimizer, self.model)
+
+    @contextmanager
+    def _settled(self) -> Iterator[None]:
+        """Let BatchNorm's statistics be true of the model for a while, measured on the peer's own data if stale.
+
+        They are put back afterwards, so that whether anybody looked changes nothing in what follows. The data are the
+        same at every look: what is found depends on the model alone.
+        """
+        if not self._state.stale:
+            yield
+            return
+        names = _with_counts(self._shell.statistics)
+        tensors = self.tensors()
+        mixed = _copies({name: tensors[name] for name in names})
+        try:
+            if self._state.settled:
+                for name in names:
+                    tensors[name].copy_(self._state.settled[name])
+            else:
+                policy = self._config.batchnorm
+                generator = torch.Generator().manual_seed(
+                    derive_seed(self._config.seed, self.peer, purpose="recalibration")
+                )
+                inputs = self.data.matching_inputs(policy.samples, policy.batch_size, generator)
+                recalibrate_batchnorm(self.model, inputs)
+                self._state.settled = _copies({name: tensors[name] for name in names})
+            yield
+        finally:
+            for name, tensor in mixed.items():
+                tensors[name].copy_(tensor)
+
+    def _evaluate(self) -> Evaluation:
+        return evaluate(
+            self.model,
+            caches.held_out_data(self._config.dataset, self.device),
+            self._config.dataset.task,
+            batch_size=self._config.evaluate.batch_size,
+            precision=self._config.training.precision,
+        )
+
+
+def _with_counts(statistics: Collection[str]) -> list[str]:
+    """Return the names of everything that a recalibration sets: means, variances and counts of batches."""
+    means = [name.removesuffix("running_mean") for name in statistics if name.endswith("running_mean")]
+    return sorted([*statistics, *(f"{prefix}num_batches_tracked" for prefix in means)])
+
+
+def _copies(tensors: Mapping[str, Tensor]) -> StateDict:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}

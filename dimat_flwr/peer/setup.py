@@ -1,0 +1,81 @@
+"""What a peer checks before any training, so that nothing that could be known fails a run half-way."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from torch import nn
+
+from dimat_flwr.config import Config, build_network, check_network
+from dimat_flwr.learning import autocast, resolve_device
+from dimat_flwr.peer import caches
+from dimat_flwr.peer.saved_model import run_folder
+from dimat_flwr.wire.instruction import Instruction
+
+_LARGEST_ERROR = 1e-4  # of float32 rounding, relative to the output
+
+
+class PeerSetupError(RuntimeError):
+    """Something a peer needs is not there; found before any training."""
+
+
+def check_setup(config: Config, instruction: Instruction) -> None:
+    """Check that this peer has what the run will ask of it.
+
+    Raises:
+        ConfigError: the network does not work with data set or algorithm.
+        DataError: files are missing, or the partition leaves a peer without data.
+        DeviceError: there is no such device.
+        PeerSetupError: the model's folder cannot be written, or the configuration asks for what this peer cannot do.
+    """
+    device = resolve_device(config.training.device)
+    autocast(device, config.training.precision)
+    config.dataset.check()
+    caches.partition_indices(config.dataset, config.partition, instruction.peers, config.seed)
+    network = caches.shell(config, device).network
+    check_network(config, network, device)
+    _require_writable(run_folder(config, instruction.run) / "models", _model_bytes(network))
+    if config.training.verify_spec:
+        _require_true_spec(config)
+    pools = config.algorithm.pools_data or config.final_merge.pools_data
+    if pools and not instruction.simulation:
+        raise PeerSetupError("match_data: pooled needs all peers' samples, which only a simulation has; use local")
+
+
+def _model_bytes(network: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+
+
+def _require_writable(folder: Path, size: int) -> None:
+    """Write a file that no other process knows of: simulated peers share the folder and come all at once."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=".probe-")
+        try:
+            os.write(handle, b"\0")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+            os.unlink(name)
+    except OSError as error:
+        raise PeerSetupError(f"the model cannot be saved in {folder}: {error.strerror}; set output-dir") from error
+    free = shutil.disk_usage(folder).free
+    if free < 3 * size:
+        raise PeerSetupError(
+            f"{folder} has {free / 1e6:.0f} MB free, too little for a model of {size / 1e6:.0f} MB that is written "
+            "anew before the old one goes; free some space or set output-dir"
+        )
+
+
+def _require_true_spec(config: Config) -> None:
+    from dimat_flwr.symmetry import verify
+
+    spec = caches.permutation_spec(config)
+    network = build_network(config.model).eval()
+    error = verify(network, spec, config.dataset.example_input(4))
+    if not error <= _LARGEST_ERROR:
+        raise PeerSetupError(
+            f"the permutation groups found for model '{config.choices['model']}' change its output by {error:.1e} of "
+            f"its size (allowed: {_LARGEST_ERROR:.0e}); do not align this network, and please report it"
+        )

@@ -1,0 +1,77 @@
+"""The look that the plots of a run share."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimat_flwr.records.files import replace_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT, GRID = "#222222", "#6b6b6b", "#e6e6e6"
+HEALTHY, LOST = "#00798c", "#d1495b"
+
+
+def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
+    """Return an empty figure of so many inches, which needs no screen, and its axes."""
+    # Imported here: it takes half a second, and not every run draws.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def title(figure: "Figure", axes: "Axes", text: str, below: str = "") -> None:
+    """Write a title, and a smaller line below it, as they are: a dollar sign starts no formula."""
+    figure.suptitle(text, fontsize=12.5, color=INK, parse_math=False)
+    if below:
+        axes.set_title(below, fontsize=9.5, color=FAINT, parse_math=False)
+
+
+def accuracy_axes(axes: "Axes", rounds: Sequence[int], ranges: Sequence[tuple[float, float]]) -> None:
+    """Label axes of percent over rounds and fit them to what was drawn.
+
+    Args:
+        axes: what to label.
+        rounds: all that the axis shall show.
+        ranges: (lowest, highest) of everything drawn, in percent.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    if ranges:
+        lowest, highest = min(low for low, _ in ranges), max(high for _, high in ranges)
+        margin = max(1.0, 0.06 * (highest - lowest))
+        axes.set_ylim(max(0.0, lowest - margin), min(101.0, highest + margin))
+        beside = 0.03 * (max(rounds) - min(rounds)) or 0.5
+        axes.set_xlim(min(rounds) - beside, max(rounds) + beside)
+    else:
+        axes.text(0.5, 0.5, "no accuracy was reported", ha="center", va="center", transform=axes.transAxes, color=FAINT)
+        axes.set_ylim(0, 100)
+    axes.set_xlabel("round", color=INK)
+    axes.set_ylabel("test accuracy (%), mean ± std over peers", color=INK)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(visible=True, color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(colors=FAINT, labelcolor=INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#bbbbbb")
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the figure as a PNG, whole or not at all."""
+    image = io.BytesIO()
+    figure.savefig(image)
+    replace_file(path, image.getvalue())
+
+
+def run_title(summary: dict[str, Any]) -> str:
+    """Return what to call a run: its algorithm, topology, data set and number of peers."""
+    parts = [str(summary[key]) for key in ("algorithm", "topology", "dataset") if summary.get(key) is not None]
+    if summary.get("peers") is not None:
+        parts.append(f"{summary['peers']} peers")
+    return " · ".join(parts) or "a run without a name"

@@ -1,0 +1,47 @@
+"""Each peer's share of the record, so that no peer can fill the relay's disk by talking."""
+
+from collections import Counter
+
+from dimat_flwr.events import Evaluation, Event, Failure, Final, Muted, Training
+
+_LEAST = 900_000  # bytes
+_PER_EXCHANGE = 2_000
+_LAST_WORDS = 4_000  # beyond the share, for what a peer ends with
+
+
+class Shares:
+    """Counts the bytes of every peer's lines.
+
+    What an algorithm tells of its merges may take half of a share, so that it cannot crowd out losses and accuracies.
+    That a peer failed, and that it was muted, is always written: the relay says it, and once.
+
+    Attributes:
+        dropped: peer -> how many of its events were left out.
+    """
+
+    def __init__(self, exchanges: int = 0) -> None:
+        """Set the share for a run with so many exchanges of each peer."""
+        self.allow(exchanges)
+        self.dropped: Counter[int] = Counter()
+        self._used: Counter[int] = Counter()
+
+    def allow(self, exchanges: int) -> None:
+        """Set the share for a run with so many exchanges of each peer."""
+        self._share = max(_LEAST, _PER_EXCHANGE * exchanges)
+
+    def take(self, peer: int, event: Event, size: int) -> bool:
+        """Whether a line of ``size`` bytes about a peer may be written; counts it, or that it was dropped."""
+        match event:
+            case Failure() | Muted():
+                return True
+            case Final():
+                limit = self._share + _LAST_WORDS
+            case Evaluation() | Training():
+                limit = self._share
+            case _:
+                limit = self._share // 2
+        if self._used[peer] + size > limit:
+            self.dropped[peer] += 1
+            return False
+        self._used[peer] += size
+        return True

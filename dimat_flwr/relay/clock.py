@@ -1,0 +1,53 @@
+"""Time, and how long to sleep before looking for replies again."""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """A clock to read and to sleep by; tests have their own."""
+
+    def now(self) -> float:
+        """Return seconds since some fixed moment."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+
+class SystemClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        """See ``Clock``."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """See ``Clock``."""
+        time.sleep(seconds)
+
+
+class Pause:
+    """How long to sleep while no reply is there: a small share of the time it has been quiet.
+
+    So the wait that looking now and then adds to an exchange is a few percent of it, whether it takes milliseconds or
+    hours; and looking itself, which takes a processor that peers may need, takes a small share of the time too.
+    """
+
+    _SHARE, _SHORTEST_S, _LONGEST_S, _PER_LOOK = 0.04, 0.001, 0.5, 4
+
+    def __init__(self, now: float) -> None:
+        self._quiet_since = now
+
+    def reset(self, now: float) -> None:
+        """A reply came."""
+        self._quiet_since = now
+
+    def seconds(self, now: float, looking: float) -> float:
+        """Return how long to sleep.
+
+        Args:
+            now: the time.
+            looking: the seconds that the last look took.
+        """
+        wanted = max(self._SHARE * (now - self._quiet_since), self._PER_LOOK * looking, self._SHORTEST_S)
+        return min(wanted, self._LONGEST_S)

@@ -1,0 +1,82 @@
+"""Before anything is trained: wait for the nodes, ask each whether it can take part and which place it has."""
+
+from logging import getLogger
+
+from flwr.app import RecordDict
+
+from dimat_flwr.relay.clock import Clock, Pause
+from dimat_flwr.relay.envelope import RunFacts
+from dimat_flwr.relay.membership import Claim, MembershipError, SetupError, assign_places
+from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import ReportError, read_report
+
+_JOIN_POLL_S = 1.0
+_log = getLogger("flwr")
+
+
+def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock) -> list[int]:
+    """Return the nodes of the run, ascending, once enough are connected.
+
+    Raises:
+        MembershipError: they are not, within the time set.
+    """
+    wanted, deadline = settings.peers or 2, clock.now() + settings.join_timeout
+    nodes = post.nodes()
+    while len(nodes) < wanted:
+        if clock.now() > deadline or (post.simulation and nodes):
+            raise MembershipError(
+                f"{len(nodes)} peer{'s are' if len(nodes) != 1 else ' is'} connected, the run needs at least "
+                f'{wanted}; in a simulation pass --federation-config "num-supernodes={wanted}", '
+                "in a deployment start more SuperNodes or lower relay.peers"
+            )
+        clock.sleep(_JOIN_POLL_S)
+        nodes = post.nodes()
+    return nodes[: settings.peers]
+
+
+def agree_on_places(post: Post, nodes: list[int], facts: RunFacts, settings: RelaySettings, clock: Clock) -> list[int]:
+    """Return the node of every place in the topology, from the nodes' own answers.
+
+    Raises:
+        SetupError: a node cannot take part, or does not answer.
+        MembershipError: conflicting places.
+    """
+    hello = Instruction(peer=-1, peers=facts.peers, run=facts.run, simulation=facts.simulation, rounds=facts.rounds)
+    waiting: dict[str, int] = {}
+    claims: list[Claim] = []
+    for node in nodes:
+        message_id = post.send(node, names.SETUP_MESSAGE, RecordDict({names.INSTRUCTION: hello.to_record()}))
+        if message_id:
+            waiting[message_id] = node
+        else:
+            claims.append(Claim(node, -1, "Flower refused the first message to it; is the node still connected?"))
+    # In a simulation messages queue for workers, and waiting for a worker is not being silent.
+    deadline = None if post.simulation else clock.now() + settings.give_up_timeout
+    pause = Pause(clock.now())
+    while waiting:
+        looked = clock.now()
+        replies = [reply for reply in post.collect(list(waiting)) if reply.message_id in waiting]
+        claims += [_claim(waiting.pop(reply.message_id), reply) for reply in replies]
+        if replies:
+            pause.reset(clock.now())
+        elif deadline is not None and clock.now() > deadline:
+            raise SetupError(f"nodes {sorted(waiting.values())} did not answer the handshake; are they running?")
+        else:
+            clock.sleep(pause.seconds(clock.now(), clock.now() - looked))
+    # In order of place and node, so that places and errors do not depend on who answered first.
+    places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers)
+    _log.info("%d peers are ready", len(places))
+    return places
+
+
+def _claim(node: int, reply: Reply) -> Claim:
+    if reply.content is None:
+        return Claim(node, -1, f"the ClientApp failed: {reply.error}")
+    try:
+        report = read_report(reply.content.get(names.REPORT))
+    except ReportError as error:
+        return Claim(node, -1, str(error))
+    return Claim(node, report.place, report.problem)

@@ -1,0 +1,39 @@
+"""The relay's narrow way to its peers: five members, so that nothing of Flower's transport leaks into the relay."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from flwr.app import RecordDict
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back for one message: a content, or an error.
+
+    Attributes:
+        message_id: of the message that this answers.
+        content: what the peer sent, which may be anything; None where there is an error.
+        error: why there is no content.
+    """
+
+    message_id: str
+    content: RecordDict | None
+    error: str | None = None
+
+
+class Post(Protocol):
+    """Carries messages to nodes and replies back."""
+
+    @property
+    def simulation(self) -> bool:
+        """Whether all peers run in one simulation, where messages queue for workers out of the relay's sight."""
+
+    def nodes(self) -> list[int]:
+        """Return the ids of the connected nodes, ascending."""
+
+    def send(self, node: int, kind: str, content: RecordDict) -> str:
+        """Send a message of a kind (``wire.names``) and return its id; "" where it was refused."""
+
+    def collect(self, ids: Sequence[str]) -> list[Reply]:
+        """Return the replies that are there for these messages, each once; without waiting for any."""

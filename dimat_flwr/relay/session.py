@@ -1,0 +1,94 @@
+"""One run from the relay's side, written down from its first to its last moment whatever happens in between."""
+
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from typing import TYPE_CHECKING, Any
+
+from dimat_flwr.relay.clock import Clock, SystemClock
+from dimat_flwr.relay.envelope import RunFacts
+from dimat_flwr.relay.handshake import agree_on_places, wait_for_nodes
+from dimat_flwr.relay.membership import SetupError
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.post import Post
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.relay.traffic import RelayLoop
+from dimat_flwr.topology import Mixing, spectral_gap
+
+if TYPE_CHECKING:
+    from dimat_flwr.records import RunFolder
+
+# Above these the figures for the record would cost more than they tell.
+_MOST_PEERS_FOR_A_GAP, _MOST_EDGES_LISTED = 1000, 10_000
+_log = getLogger("flwr")
+
+
+def run_relay(
+    post: Post,
+    folder: "RunFolder",
+    plan: Callable[[int], Plan],
+    settings: RelaySettings,
+    facts: Mapping[str, Any],
+    clock: Clock | None = None,
+) -> dict[str, Any]:
+    """Relay one run and return its summary; also when it fails, everything so far is on disk.
+
+    Args:
+        post: the way to the nodes.
+        folder: where the run is written down.
+        plan: number of peers -> exchanges; errors of it end the run before any peer trains.
+        settings: how long to wait for whom.
+        facts: what the summary says of the run besides what happened in it.
+        clock: what time it is; by default the machine's.
+
+    Raises:
+        MembershipError: too few peers, or conflicting places.
+        TopologyError, ScheduleError, PlanError: there is no such plan for this number of peers.
+        SetupError: a peer cannot take part, or no peer is left.
+        RecordsError: the run's folder cannot be written to.
+    """
+    try:
+        folder.describe(facts)
+        parts = _relay(post, folder, plan, settings, clock or SystemClock())
+    except BaseException as error:
+        # Also an interrupt leaves a record of how far it came.
+        folder.finish("failed", f"{type(error).__name__}: {error}")
+        raise
+    return folder.finish("completed", parts=parts)
+
+
+def _relay(
+    post: Post, folder: "RunFolder", make_plan: Callable[[int], Plan], settings: RelaySettings, clock: Clock
+) -> list[list[int]] | None:
+    """Relay all exchanges and return the groups that the survivors fell into, None where nobody was lost."""
+    nodes = wait_for_nodes(post, settings, clock)
+    plan = make_plan(len(nodes))
+    folder.describe({**_describe(plan), "exchanges": len(plan)})
+    facts = RunFacts(len(nodes), folder.path.name, post.simulation, plan.rounds)
+    places = agree_on_places(post, nodes, facts, settings, clock)
+    survivors = RelayLoop(post, places, plan, facts, settings, folder, clock).run()
+    if not survivors:
+        raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
+    return None if len(survivors) == len(places) else plan.parts(survivors)
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    """Return the graph's figures for the record and log them; the first exchange stands for those like it."""
+    first = plan.first_communicating
+    if first is None:
+        _log.info("%d peers, no exchange at all", plan.peers)
+        return {"peers": plan.peers, "spectral_gap": None, "edges": []}
+    gap = _gap(first)
+    told = "" if gap is None else f", spectral gap {gap:.4f}"
+    _log.info("%d peers, %d directed edges%s", plan.peers, first.edge_count, told)
+    edges = None
+    if first.edge_count <= _MOST_EDGES_LISTED:
+        rows = {reader: first.row(reader).sources for reader in range(plan.peers)}
+        edges = [[source, reader, rows[reader][source]] for source, reader in first.edges]
+    return {"peers": plan.peers, "spectral_gap": gap, "edges": edges}
+
+
+def _gap(mixing: Mixing) -> float | None:
+    """Return the spectral gap of a matrix that mixes (one without weights does not) and is not too large."""
+    if not (mixing.row_stochastic or mixing.column_stochastic) or mixing.peers > _MOST_PEERS_FOR_A_GAP:
+        return None
+    return spectral_gap(mixing.dense())

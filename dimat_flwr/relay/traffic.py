@@ -1,0 +1,201 @@
+"""The relay's loop: send what may be sent, take what has come, until every peer is done or out."""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from typing import Protocol
+
+from flwr.app import RecordDict
+
+from dimat_flwr.events import Absent, CaughtUp, Event, Failure, Late, Rejected, Stamped, clip
+from dimat_flwr.relay.clock import Clock, Pause
+from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
+from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
+from dimat_flwr.relay.plan import Plan, PlannedExchange
+from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.progress import Progress
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.wire import names
+from dimat_flwr.wire.report import Report, ReportError, read_report
+
+_LOGGED = 300  # characters of an error in a line of the log; the record has all of it
+_log = getLogger("flwr")
+
+
+class Recorder(Protocol):
+    """Where a run is written down while it happens."""
+
+    def event(self, stamped: Stamped) -> None:
+        """Take one event of one peer."""
+
+    def edge_bytes(self, round_number: int, exchange: str, source: int, reader: int, count: int) -> None:
+        """Take the bytes that went along one edge."""
+
+    def heartbeat(self) -> None:
+        """Bring what is on disk up to date, if that is due."""
+
+    def refresh_report(self) -> None:
+        """Draw the report anew, if that is due."""
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """An exchange that was sent out and not answered yet."""
+
+    dispatch: Dispatch[Envelope]
+    planned: PlannedExchange
+
+    def stamp(self, event: Event, peer: int | None = None) -> Stamped:
+        """Return an event with what the relay knows, whatever a peer says."""
+        whose = self.dispatch.peer if peer is None else peer
+        return Stamped(event, round=self.planned.round, peer=whose, exchange=self.planned.name)
+
+
+class RelayLoop:
+    """One run's traffic between the relay and its peers."""
+
+    def __init__(
+        self,
+        post: Post,
+        places: Sequence[int],
+        plan: Plan,
+        facts: RunFacts,
+        settings: RelaySettings,
+        recorder: Recorder,
+        clock: Clock,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            post: the way to the nodes.
+            places: peer's index -> node.
+            plan: the run's exchanges.
+            facts: what every instruction repeats.
+            settings: how long to wait for whom; in a simulation for ever, because messages queue for workers there.
+            recorder: where the run is written down.
+            clock: what time it is.
+        """
+        self._post, self._places, self._plan, self._facts = post, places, plan, facts
+        self._recorder, self._clock = recorder, clock
+        self._give_up_timeout = settings.give_up_timeout
+        self._dispatcher: Dispatcher[Envelope] = Dispatcher(
+            plan,
+            len(places),
+            straggler_timeout=None if post.simulation else settings.straggler_timeout,
+            give_up_timeout=None if post.simulation else settings.give_up_timeout,
+        )
+        self._progress = Progress(plan.last_round, _log.info, clock)
+        self._pending: dict[str, _Pending] = {}
+        self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
+
+    def run(self) -> list[int]:
+        """Relay until every peer has done its last exchange or failed; return those that have not failed, ascending."""
+        pause = Pause(self._clock.now())
+        while not self._dispatcher.finished():
+            now = self._clock.now()
+            for peer in self._dispatcher.lost(now):
+                self._give_up(peer)
+            started = self._dispatcher.ready(now)
+            for dispatch in started:
+                self._send(dispatch)
+            if not self._pending and not started and not self._dispatcher.finished():
+                raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
+            looked = self._clock.now()
+            replies = self._post.collect(list(self._pending))
+            for reply in replies:
+                self._receive(reply)
+            self._report_progress()
+            now = self._clock.now()
+            if replies:
+                pause.reset(now)
+            elif self._pending:
+                self._clock.sleep(pause.seconds(now, now - looked))
+        return self._dispatcher.alive()
+
+    def _send(self, dispatch: Dispatch[Envelope]) -> None:
+        planned = self._plan[dispatch.exchange]
+        coming = self._plan[dispatch.exchange + 1] if dispatch.exchange + 1 < len(self._plan) else None
+        entry = _Pending(dispatch, planned)
+        content = compose(dispatch, planned, coming, self._facts)
+        message_id = self._post.send(self._places[dispatch.peer], names.EXCHANGE_MESSAGE, content)
+        if not message_id:
+            self._fail(entry, "Flower refused a message to it: the node is gone, or the message is too large")
+            return
+        self._pending[message_id] = entry
+        for source, envelope in dispatch.payloads.items():
+            self._recorder.edge_bytes(planned.round, planned.name, source, dispatch.peer, envelope.size)
+            self._progress.relayed(planned.round, envelope.size)
+        for source in dispatch.absent:
+            self._record_absence(entry, source)
+
+    def _record_absence(self, entry: _Pending, source: int) -> None:
+        reader, reason = entry.dispatch.peer, entry.dispatch.absent[source]
+        if source in entry.dispatch.missed:
+            return  # the reader itself was late, and its own events say so
+        match reason:
+            case "failed":
+                if (source, reader) in self._told:
+                    return
+                self._told.add((source, reader))
+                self._recorder.event(entry.stamp(Absent(reader, "failed"), source))
+            case "late":
+                self._recorder.event(entry.stamp(Late(reader), source))
+            case "rejected":
+                self._recorder.event(entry.stamp(Rejected(source, "it answered without a payload for this peer")))
+        _log.warning("round %d: peer %d goes on without peer %d (%s)", entry.planned.round, reader, source, reason)
+
+    def _receive(self, reply: Reply) -> None:
+        entry = self._pending.pop(reply.message_id, None)
+        if entry is None:
+            return  # an answer that nobody waits for any more
+        if reply.content is None:
+            self._fail(entry, reply.error or "no reason given")
+            return
+        try:
+            report, outbox = _read(reply.content, entry.dispatch.readers)
+        except ReportError as error:
+            self._fail(entry, str(error))
+            return
+        # Everything in a reply is checked where it is read; should a check ever forget something, it is still that
+        # peer's failure and not the end of everybody's run.
+        except Exception:  # noqa: BLE001
+            self._fail(entry, f"its reply cannot be read: {traceback.format_exc()}")
+            return
+        for event in report.events:
+            self._recorder.event(entry.stamp(event))
+            self._progress.observe(event, entry.dispatch.peer, entry.planned.round)
+        if report.error:
+            self._fail(entry, report.error)
+            return
+        skipped = self._dispatcher.answered(entry.dispatch.peer, outbox)
+        if skipped:
+            self._recorder.event(entry.stamp(CaughtUp(len(skipped))))
+
+    def _give_up(self, peer: int) -> None:
+        message_id = next(key for key, entry in self._pending.items() if entry.dispatch.peer == peer)
+        self._fail(self._pending.pop(message_id), f"no answer within {self._give_up_timeout:g} s")
+
+    def _fail(self, entry: _Pending, error: str) -> None:
+        self._dispatcher.failed(entry.dispatch.peer)
+        self._recorder.event(entry.stamp(Failure(error)))
+        last = (error.strip().splitlines() or ["no reason given"])[-1]
+        _log.error(
+            "round %d: peer %d failed and is left out from now on: %s",
+            entry.planned.round,
+            entry.dispatch.peer,
+            clip(last, _LOGGED),
+        )
+
+    def _report_progress(self) -> None:
+        slowest = self._dispatcher.slowest()
+        unfinished = self._plan.round_of(slowest) if slowest < len(self._plan) else self._plan.last_round + 1
+        if unfinished - 1 > self._progress.said and self._dispatcher.alive():
+            self._progress.reached(unfinished - 1)
+        self._progress.waiting(entry.dispatch.peer for entry in self._pending.values())
+        self._recorder.heartbeat()
+        self._recorder.refresh_report()
+
+
+def _read(content: RecordDict, readers: tuple[int, ...]) -> tuple[Report, dict[int, Envelope]]:
+    return read_report(content.get(names.REPORT)), read_outbox(content, readers)

@@ -1,0 +1,70 @@
+"""The seam between a payload and its blob: here, and nowhere else, it may be compressed, signed or sealed."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from dimat_flwr.wire.payload import Payload
+
+
+@dataclass(frozen=True)
+class Passage:
+    """Which passing of a payload a blob belongs to; writer and reader name the same one.
+
+    Attributes:
+        run: name of the run.
+        round: the round of the exchange that it is published for.
+        exchange: name of that exchange.
+        source: index of the peer that publishes.
+        reader: index of the peer that reads; None where one blob goes to all readers.
+    """
+
+    run: str
+    round: int
+    exchange: str
+    source: int
+    reader: int | None
+
+
+class Codec(ABC):
+    """Base of all codecs; a concrete one is a frozen, strict pydantic dataclass whose fields are its settings.
+
+    ``memory`` is what a codec keeps at this peer from message to message (an error-feedback residual, the last model
+    that a neighbour sent): named tensors, saved with the peer's state. Keys should name the edge, since one peer's
+    memory serves all of them.
+    """
+
+    exact: ClassVar[bool]  # whether what is decoded equals what was encoded, bit for bit
+
+    @abstractmethod
+    def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
+        """Return the blob of a payload.
+
+        Raises:
+            PayloadError: it holds something that cannot be sent.
+        """
+
+    @abstractmethod
+    def decode(
+        self,
+        blob: bytes,
+        passage: Passage,
+        like: Mapping[str, Tensor],
+        memory: MutableMapping[str, Tensor],
+        numbers: Collection[str] | None = None,
+    ) -> Payload:
+        """Read a neighbour's blob, trusting nothing about it; memory changes only if it is accepted.
+
+        Args:
+            blob: the bytes that arrived.
+            passage: which passing they claim to belong to.
+            like: name -> tensor; the payload has exactly these names, shapes and types.
+            memory: see above.
+            numbers: the names of the numbers that it has, exactly; None takes any.
+
+        Raises:
+            PayloadError: whatever is wrong with the bytes; nothing else may be raised for any bytes at all.
+        """

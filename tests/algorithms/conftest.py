@@ -1,0 +1,34 @@
+"""A configuration folder that has the toy algorithms too."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.in_process_app import ROOT
+
+TOYS = {
+    "toy_push_sum": "ToyPushSum",
+    "toy_ask_answer": "ToyAskAnswer",
+    "toy_relay_sums": "ToyRelaySums",
+    "toy_half": "ToyHalf",
+    "toy_own_step": "ToyOwnStep",
+    "toy_raises": "ToyRaises",
+}
+
+
+@pytest.fixture
+def conf_dir(tmp_path: Path) -> Path:
+    copy = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", copy)
+    for key, name in TOYS.items():
+        (copy / "algorithm" / f"{key}.yaml").write_text(f"_target_: tests.algorithms.toys.{name}\n")
+    return copy
+
+
+@pytest.fixture
+def digraph(tmp_path: Path) -> str:
+    """Return overrides for a graph of four peers that is strongly connected, but not balanced."""
+    edges = tmp_path / "edges.txt"
+    edges.write_text("0 1\n1 2\n2 3\n3 0\n0 2\n")
+    return f"topology.path={edges} topology.directed=true"

@@ -1,0 +1,67 @@
+"""No peer can fill the relay's disk, crowd out its own figures, or hide that it failed."""
+
+from datetime import datetime
+
+import pytest
+
+from dimat_flwr.events import Evaluation, Failure, Final, Late, Note, Rejected, Stamped, Training
+from dimat_flwr.records import RunFolder, replay
+
+CHATTER = Note("chatter", {f"{k:<40}": "ä" * 200 for k in range(16)})
+
+
+@pytest.fixture
+def folder(tmp_path, undrawn):
+    return RunFolder.create(tmp_path, "run", datetime(2026, 1, 1))
+
+
+def size_of(folder, peer):
+    lines = (folder.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    return sum(len(line) for line in lines if b'"peer":%d,' % peer in line)
+
+
+@pytest.mark.parametrize(
+    "event", [CHATTER, Rejected(1, "x" * 500), Final(50.0), Evaluation("after_merge", 50.0), Training(1.0, 1, 1, 1.0)],
+    ids=lambda event: event.kind,
+)  # fmt: skip
+def test_whatever_a_peer_repeats_its_record_stays_below_a_megabyte(folder, event):
+    line = len(str(event))
+    for _ in range(2_000_000 // line):
+        folder.event(Stamped(event, 1, 3, "merge"))
+    folder.event(Stamped(Failure("ä" * 20_000), 2, 3, "merge"))
+    folder.event(Stamped(Evaluation("after_merge", 90.0), 1, 0, "merge"))
+    summary = folder.finish("completed")
+    assert size_of(folder, 3) < 1_000_000
+    assert summary["muted"]["3"] > 100
+    text = (folder.path / "metrics.jsonl").read_text()
+    assert text.count('"event":"muted"') == 2  # when it began, and what it came to
+    assert f'"dropped":{summary["muted"]["3"]}}}' in text
+    assert summary["lost_peers"] == {"3": 2}  # a full share hides no failure
+    assert (folder.path / "summary.json").stat().st_size < 500_000
+    assert replay(folder.path)["muted"] == summary["muted"]
+
+
+def test_chatter_leaves_room_for_figures_and_for_the_end(folder):
+    for _ in range(1000):
+        folder.event(Stamped(CHATTER, 1, 3, "merge"))
+    for number in range(1, 500):
+        folder.event(Stamped(Training(0.5, 10, 1, 0.1), number, 3, "merge"))
+        folder.event(Stamped(Evaluation("after_merge", 70.0), number, 3, "merge"))
+    folder.event(Stamped(Final(71.0), 500, 3, "merge"))
+    summary = folder.finish("completed")
+    assert all(entry["accuracy_after_merge"] == 70.0 for entry in summary["rounds"][1:-1])
+    assert summary["final_accuracy"] == 71.0
+
+
+def test_one_loud_peer_costs_the_others_nothing(folder):
+    for number in range(200):
+        folder.event(Stamped(CHATTER, number, 3, "merge"))
+        folder.event(Stamped(Late(3), number, 2, "merge"))
+    assert folder.finish("completed")["muted"].keys() == {"3"}
+
+
+def test_a_long_run_has_a_larger_share(folder):
+    folder.describe({"exchanges": 10_000})
+    for number in range(1000):
+        folder.event(Stamped(CHATTER, number, 3, "merge"))
+    assert folder.finish("completed")["muted"] == {}
