@@ -26,9 +26,9 @@ def build_choice(group: str, name: str, settings: Sequence[str], conf_dir: Path,
         ConfigError: there is no such choice, or the settings do not fit it.
     """
     overrides = " ".join(f"'{group}.{setting}'" for setting in settings)
-    resolved, _, _ = compose_config({group: name, "overrides": overrides}, {}, conf_dir, GROUPS)
+    composed = compose_config({group: name, "overrides": overrides}, {}, conf_dir, GROUPS)
     problems: list[str] = []
-    built: Any = build_part(group, base, resolved[group], problems)
+    built: Any = build_part(group, base, composed.values[group], problems)
     if problems:
         raise ConfigError(problems)
     return built  # type: ignore[no-any-return]

@@ -2,7 +2,9 @@
 
 import difflib
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,24 @@ EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds n
 Scalars = Mapping[str, Any]
 
 
-def compose_config(
-    run_config: Scalars, node_config: Scalars, conf_dir: Path, groups: Iterable[str]
-) -> tuple[dict[str, Any], dict[str, str], str]:
+@dataclass(frozen=True)
+class Composed:
+    """A composed configuration.
+
+    Attributes:
+        values: resolved, as nested dicts.
+        choices: the choice made in each group.
+        text: the same as YAML.
+        retargeted: group whose ``_target_`` an override replaced -> the keys of the group that overrides set.
+    """
+
+    values: dict[str, Any]
+    choices: dict[str, str]
+    text: str
+    retargeted: dict[str, set[str]]
+
+
+def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, groups: Iterable[str]) -> Composed:
     """Compose ``conf/`` with a run's choices and overrides.
 
     Args:
@@ -41,9 +58,6 @@ def compose_config(
         node_config: a SuperNode's own configuration; empty at the relay.
         conf_dir: the folder ``conf/``.
         groups: the groups of ``conf/`` that make parts.
-
-    Returns:
-        The resolved configuration, the choice made in each group, and the configuration as YAML.
 
     Raises:
         ConfigError: unknown keys or choices, or overrides that cannot be read or resolved.
@@ -74,7 +88,15 @@ def compose_config(
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ConfigError([_first_line(error)]) from error
-    return resolved, made, OmegaConf.to_yaml(OmegaConf.create(resolved))
+    return Composed(resolved, made, OmegaConf.to_yaml(OmegaConf.create(resolved)), _retargeted(own))
+
+
+def _retargeted(overrides: Iterable[Override]) -> dict[str, set[str]]:
+    keys: dict[str, set[str]] = defaultdict(set)
+    for override in overrides:
+        group, _, key = override.key_or_group.partition(".")
+        keys[group].add(key.split(".")[0])
+    return {group: found for group, found in keys.items() if "_target_" in found}
 
 
 def _unknown_keys(run_config: Scalars, groups: list[str]) -> list[str]:

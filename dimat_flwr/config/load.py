@@ -1,6 +1,7 @@
 """Building the typed configuration from a composed one, with all faults found at once."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,10 @@ def load_config(run_config: Mapping[str, Any], node_config: Mapping[str, Any], c
     Raises:
         ConfigError: with all faults found.
     """
-    resolved, choices, text = compose_config(run_config, node_config, conf_dir, GROUPS)
+    composed = compose_config(run_config, node_config, conf_dir, GROUPS)
+    resolved = composed.values
+    for group, own in composed.retargeted.items():
+        resolved[group] = _without_misfits(resolved[group], own)
     problems: list[str] = []
     built: dict[str, Any] = {}
     for group, base in PARTS.items():
@@ -49,7 +53,7 @@ def load_config(run_config: Mapping[str, Any], node_config: Mapping[str, Any], c
     values = _validate("", _Values, resolved, problems)
     if problems:
         raise ConfigError(problems)
-    config = Config(**built, **vars(values), model=model, choices=choices, text=text)
+    config = Config(**built, **vars(values), model=model, choices=composed.choices, text=composed.text)
     if problems := _faults_together(config):
         raise ConfigError(problems)
     return config
@@ -78,6 +82,25 @@ def build_part(group: str, base: Any, values: Any, problems: list[str]) -> Any:
         problems.append(f"{group}._target_ '{target}' is not a subclass of {base.__module__}.{base.__qualname__}")
         return None
     return _validate(group, cls, values, problems)
+
+
+def _without_misfits(values: dict[str, Any], own: Collection[str]) -> dict[str, Any]:
+    """Leave out what a yaml sets for the ``_target_`` it names and another one in its place does not take.
+
+    So ``dataset._target_=my.Tokens`` needs no list of keys to take away. What a person set is never left out.
+
+    Args:
+        values: the group's values.
+        own: the keys that overrides set.
+    """
+    try:
+        parameters = inspect.signature(get_object(str(values["_target_"]))).parameters.values()
+    except (Exception, SystemExit):  # noqa: BLE001 - what cannot be imported or looked at is told when it is built
+        return values
+    if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return values
+    taken = {parameter.name for parameter in parameters}
+    return {key: value for key, value in values.items() if key in taken or key in own}
 
 
 def _validate(where: str, cls: type, values: Any, problems: list[str]) -> Any:

@@ -142,6 +142,13 @@ def test_any_importable_network_is_a_model() -> None:
     assert type(build_network(config.model)).__name__ == "MobileNetV3"
 
 
+def test_another_target_takes_what_fits_and_never_loses_what_a_person_set() -> None:
+    config = load(overrides="dataset._target_=tests.data.tokens.Tokens +dataset.length=9 dataset.num_classes=3")
+    assert (config.dataset.length, config.dataset.num_classes) == (9, 3)  # type: ignore[attr-defined]
+    text = fault(overrides="dataset._target_=tests.data.tokens.Tokens dataset.channels=3")
+    assert "dataset.channels: Unexpected keyword argument" in text
+
+
 def test_the_command_repeats_what_differs_from_the_defaults() -> None:
     defaults = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
     changed = {**defaults, "algorithm": "weight_averaging", "rounds": 3}

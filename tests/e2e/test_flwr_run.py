@@ -16,6 +16,9 @@ import httpx
 import pytest
 from safetensors.torch import load_file
 
+from tests.in_process_app import run_app
+
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
@@ -51,11 +54,22 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
         process.wait(timeout=30)
 
 
-def flwr_run(environment: dict[str, str], output: Path, *, cpus: int = 1, **run_config: Any) -> tuple[str, Path | None]:
+def flwr_run(
+    environment: dict[str, str], output: Path, *, cpus: int = 1, more: str = "", **run_config: Any
+) -> tuple[str, Path | None]:
     """Run the app; return what Flower printed and the folder it named, None if it named none."""
     settings = {"output-dir": str(output), **run_config}
     quoted = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
-    command = ["flwr", "run", str(ROOT), "--stream", "--federation-config", FEDERATION.format(cpus=cpus), "-c", quoted]
+    command = [
+        "flwr",
+        "run",
+        str(ROOT),
+        "--stream",
+        "--federation-config",
+        f"{FEDERATION.format(cpus=cpus)} {more}",
+        "-c",
+        quoted,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
     printed = done.stdout + done.stderr
     named = re.findall(r"results: (\S+)", printed)
@@ -88,6 +102,10 @@ def test_the_main_job_leaves_everything_it_promises(dimat: tuple[str, Path]) -> 
     assert "flwr run . --stream" in (folder / "config.yaml").read_text()
     assert len((folder / "messages.csv").read_text().splitlines()) == 1 + 10 * 10
     assert re.search(r"round 10/10 .*after merge", printed)
+    # The headline is that of the saved models, and the run ends well.
+    assert summary["final_accuracy"] == summary["rounds"][10]["accuracy_after_merge"] >= 97.5
+    trained = [entry["accuracy_after_training"] for entry in summary["rounds"][5:10]]
+    assert min(trained) >= 96, "local training does not undo what merging gained"
     assert summary["wall_seconds"] < 600
 
 
@@ -107,18 +125,31 @@ def test_dimat_merges_where_weight_averaging_does_not_and_both_get_there(
         assert rounds[10]["accuracy_after_merge"] >= 96
 
 
-def test_the_same_seed_gives_the_same_values_with_another_number_of_workers(
+def test_the_same_seed_gives_the_same_values_whoever_ran_the_peers(
     flower: dict[str, str], dimat: tuple[str, Path], tmp_path: Path
 ) -> None:
-    _, again = flwr_run(flower, tmp_path, cpus=2)
-    assert again is not None
-    assert values(again) == values(dimat[1])
+    """One worker, two, eight, and no Ray at all: the same lines, the same models to the last bit."""
+    one = flwr_run(flower, tmp_path / "one", cpus=2)[1]
+    eight = flwr_run(flower, tmp_path / "eight", more="init-args-num-cpus=8")[1]
+    local = run_app(tmp_path / "local", 5).folder
+    for folder in (one, eight, local):
+        assert folder is not None
+        assert values(folder) == values(dimat[1])
+
+
+def test_an_algorithm_brings_the_defaults_that_it_needs(flower: dict[str, str], tmp_path: Path) -> None:
+    quick = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
+    printed, folder = flwr_run(flower, tmp_path, algorithm="sgp", topology="exponential", rounds=2, overrides=quick)
+    assert folder is not None, printed
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "completed"
+    assert summary["optimizer"] == "sgd"
 
 
 def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[str, str], tmp_path: Path) -> None:
     printed, folder = flwr_run(flower, tmp_path, algorithm="dimatt", topology="rings")
     assert folder is None
-    assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: dimat, local_only" in printed
+    assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: cdsgd, dimat, local_only" in printed
     assert "unknown topology 'rings'" in printed
     assert list(tmp_path.iterdir()) == []
 
