@@ -1,3 +1,3 @@
 """Decentralized federated learning on Flower: peers train, align and merge; a relay only forwards their messages."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

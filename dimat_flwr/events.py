@@ -59,10 +59,14 @@ def _clean(text: str) -> str:
 
 
 def _finite(value: object) -> object:
-    """Turn what JSON does not have, and what has diverged, into None."""
-    if isinstance(value, float) and not abs(value) <= MAX_FIGURE:
-        return None
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+    """Turn what JSON does not have, and what has diverged, into None; in a list, too, but not in lists in it."""
+    if isinstance(value, list | tuple):
+        return [None if _diverged(item) else item for item in value]
+    return None if _diverged(value) else value
+
+
+def _diverged(value: object) -> bool:
+    return isinstance(value, float) and not abs(value) <= MAX_FIGURE
 
 
 def _stays_below(path: str) -> str:

@@ -45,6 +45,14 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     folder.write_config(config.text, command)
     _log.info("%s", "  ".join(f"{group}: {choice}" for group, choice in config.choices.items()))
 
+    if config.final_merge.needs_common_frame and config.algorithm.keeps_own_frames:
+        _log.warning(
+            "final_merge '%s' averages units as they stand, but '%s' leaves every peer its own order of them: expect a "
+            "much worse model; final_merge=aligned aligns them first",
+            config.choices["final_merge"],
+            config.choices["algorithm"],
+        )
+
     def plan(peers: int) -> Plan:
         return Plan(
             config.algorithm,

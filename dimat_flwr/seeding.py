@@ -1,12 +1,14 @@
 """Every random number comes from (seed, peer, round, purpose), so results do not depend on who computes what when."""
 
 import zlib
+from functools import lru_cache
 
 import numpy as np
 
 EVERYONE = 0xFFFFFFFF  # the "peer" of draws that all peers must make alike, such as the partition of the data
 
 
+@lru_cache(maxsize=4096)  # the same few are asked for at every exchange
 def derive_seed(seed: int, peer: int = EVERYONE, round_number: int = 0, purpose: str = "") -> int:
     """Return a 63-bit seed that is a fixed function of its arguments, well mixed by numpy's ``SeedSequence``.
 

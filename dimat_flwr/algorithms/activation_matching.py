@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from dimat_flwr.algorithms.interface import Inbox, Peer
 from dimat_flwr.component import STRICT
-from dimat_flwr.events import Aligned
+from dimat_flwr.events import Aligned, Note, clip
 from dimat_flwr.merging import align_and_mix, running_statistics
 from dimat_flwr.topology import Row
+
+_TOLD = 5  # of a network's warnings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -41,12 +44,18 @@ class ActivationMatching:
 
     def aligned_average(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
         """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved."""
+        spec = peer.spec
+        if spec.warnings and not peer.slot("told"):
+            # Once per peer and run: what the tracing could not free stays where it is, and averaging is worse for it.
+            peer.slot("told")["warnings"] = torch.tensor(len(spec.warnings))
+            for warning in spec.warnings[:_TOLD]:
+                peer.record(Note(name="warning", values={"of": "alignment", "text": clip(warning, 200)}))
         mixed = align_and_mix(
             peer.model,
             peer.state_dict(settled=True),
             [payload.tensors for payload in inbox.values()],
             [row.own, *(row.sources[j] for j in inbox)],
-            spec=peer.spec,
+            spec=spec,
             batches=peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled"),
             method="activation",
             repair=self.repair,

@@ -34,6 +34,7 @@ class Dimat(MergeAndTrain):
 
     matching: ActivationMatching = Field(default_factory=ActivationMatching)
 
+    keeps_own_frames: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="DIMAT",
         description="align the neighbours' models by activation matching, average them, then train",

@@ -174,6 +174,11 @@ class Algorithm(ABC):
     # False where the algorithm's equations are the optimizer: any other choice than plain SGD would be ignored.
     takes_any_optimizer: ClassVar[bool] = True
 
+    # True where peers keep their units in orders of their own, so that models must be aligned before they are averaged.
+    keeps_own_frames: ClassVar[bool] = False
+    # Of a final merge: whether it averages units as they stand.
+    needs_common_frame: ClassVar[bool] = False
+
     @property
     def pools_data(self) -> bool:
         """Whether the settings ask for other peers' samples, which only a simulation has."""
@@ -215,7 +220,7 @@ class Algorithm(ABC):
     def model(self, peer: Peer) -> StateDict:
         """Return what counts as this peer's model: it is evaluated at the end, saved, and goes into the final merge.
 
-        Push-sum, for instance, keeps a biased x in the model's place and returns z = x / w.
+        An algorithm that keeps something else in the model's place (a biased x, a sum) returns here what it stands for.
         """
         return peer.state_dict()
 

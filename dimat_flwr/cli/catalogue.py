@@ -14,7 +14,9 @@ def algorithms() -> None:
     from dimat_flwr.algorithms.registry import available_algorithms
     from dimat_flwr.conf_dir import find_conf_dir
 
-    table = Table("key", "name", "what it does", "models per edge and round", "paper", title="algorithm='...'")
+    table = Table(title="algorithm='...'")
+    for column in ("key", "name", "what it does", "models per edge and round", "paper"):
+        table.add_column(column, overflow="fold")
     for key, about in available_algorithms(find_conf_dir()).items():
         table.add_row(key, about.name, about.description, f"{about.models_per_edge:g}", f"{about.paper} {about.url}")
     Console().print(table)

@@ -18,7 +18,7 @@ def local(
             "(optimizer.lr=0.01).",
         ),
     ] = None,
-    peers: Annotated[int, typer.Option("--peers", "-n", min=1, help="How many peers.")] = 5,
+    peers: Annotated[int, typer.Option("--peers", "-n", min=2, help="How many peers.")] = 5,
 ) -> None:
     """Run all peers and the relay in this process, without Flower's transport; the numbers are those of flwr run."""
     from dimat_flwr.conf_dir import find_conf_dir

@@ -32,5 +32,5 @@ def compare(
 
     with told_in_one_line(RecordsError):
         table = compare_runs(folders, output)
-    Console().print(table)
+    typer.echo(table)
     Console().print(f"figure: {output.absolute()}", soft_wrap=True)

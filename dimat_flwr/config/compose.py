@@ -68,14 +68,14 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
     problems += unreadable
     choices = {group: str(run_config[group]) for group in known if run_config.get(group, "") != ""}
     choices |= {override.key_or_group: str(override.value()) for override in overrides if _is_choice(override, known)}
-    problems += _unknown_choices(choices, conf_dir)
-    if problems:
-        raise ConfigError(problems)
-
-    chosen = [f"{group}={choice}" for group, choice in choices.items()]
+    unknown = _unknown_choices(choices, conf_dir)
+    problems += unknown.values()
+    chosen = [f"{group}={choice}" for group, choice in choices.items() if group not in unknown]
     own = [override for override in overrides if not _is_choice(override, known)]
+    # What belongs to a choice that is not known cannot be checked; all else can, so that every fault is told at once.
+    checked = [override for override in own if override.key_or_group.split(".")[0] not in unknown]
     base, _ = _compose(chosen, conf_dir)
-    problems = [problem for override in own for problem in _unknown_path(override, base)]
+    problems += [problem for override in checked for problem in _unknown_path(override, base)]
     if problems:
         raise ConfigError(problems)
     on_run = [_assignment(key, run_config[name]) for name, key in VALUES.items() if run_config.get(name, "") != ""]
@@ -108,13 +108,14 @@ def _unknown_keys(run_config: Scalars, groups: list[str]) -> list[str]:
     ]
 
 
-def _unknown_choices(choices: Mapping[str, str], conf_dir: Path) -> list[str]:
-    problems = []
+def _unknown_choices(choices: Mapping[str, str], conf_dir: Path) -> dict[str, str]:
+    """Return group -> what is wrong with the choice made in it."""
+    problems = {}
     for group, choice in choices.items():
         allowed = sorted(path.stem for path in (conf_dir / group).glob("*.yaml"))
         if choice not in allowed:
             listed = ", ".join(allowed) or "none yet"
-            problems.append(f"unknown {group} '{choice}'{_suggest(choice, allowed)}; allowed: {listed}")
+            problems[group] = f"unknown {group} '{choice}'{_suggest(choice, allowed)}; allowed: {listed}"
     return problems
 
 

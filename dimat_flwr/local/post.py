@@ -53,8 +53,11 @@ class LocalPost:
         if not self._waiting:
             return []
         message_id, peer, kind, content = self._waiting.popleft()
-        node_config = {"partition-id": peer}
-        reply = handle(kind, content, self._states[peer], self._run_config, node_config, self._conf_dir)
+        reply = self.answer(peer, kind, content)
         if self._intercept is not None:
             reply = self._intercept(peer, kind, reply)
         return [Reply(message_id, reply)] if message_id in ids else []
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        """Let a peer do what one message asks for, and return its reply; see ``peer.handle``."""
+        return handle(kind, content, self._states[peer], self._run_config, {"partition-id": peer}, self._conf_dir)

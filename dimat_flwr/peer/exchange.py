@@ -1,9 +1,12 @@
 """One exchange at one peer: open the inbox, let the algorithm work, publish for the next exchange, keep the model."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
+import torch
 from flwr.app import ArrayRecord, RecordDict
+from torch import Tensor
 
 from dimat_flwr.algorithms.interface import Algorithm, Inbox, Outbox
 from dimat_flwr.config import Config
@@ -23,6 +26,7 @@ from dimat_flwr.wire.payload import Payload, to_record
 
 # What a model that a neighbour's numbers have ruined may raise in the step that follows the merge.
 _RUINED = (TrainingError, MergeError, ArithmeticError)
+_LARGEST = 1e18  # of a model's numbers
 _EXACT = Float32()
 
 
@@ -39,7 +43,8 @@ def work_off(config: Config, instruction: Instruction, content: RecordDict, stat
     """Do one exchange.
 
     Payloads may hold numbers that are well formed and ruinous (1e30). If the step fails on the merged model, it is
-    done again without the payload of the largest numbers, and so on: a peer fails by its own fault only.
+    done again without the payload of the largest numbers, and so on: a peer fails by its own fault only. Large numbers
+    are a guess (a negative variance ruins as well), so those who were refused in vain are taken back.
 
     Args:
         config: the run's configuration.
@@ -49,21 +54,43 @@ def work_off(config: Config, instruction: Instruction, content: RecordDict, stat
     """
     refused: dict[int, str] = {}
     first_error: Exception | None = None
-    while True:
-        kept = state()
-        session = Session(config, instruction, kept)
-        inbox, row = _open(config, instruction, content, session, kept, refused)
+    done: Done | None = None
+    while done is None:
         try:
-            outbox = _act(config, instruction, session, kept, inbox, row)
-        except _RUINED as error:
-            first_error = first_error or error
-            if not inbox:
+            done = _attempt(config, instruction, content, state(), refused)
+        except _RuinedError as ruined:
+            first_error = first_error or ruined.error
+            if not ruined.inbox:
                 raise first_error from None
-            worst = max(inbox, key=lambda source: _magnitude(inbox[source]))
-            refused[worst] = clip(f"with it the merged model fails: {error}", MAX_REASON)
-            continue
-        events = [Rejected(source=source, reason=reason) for source, reason in refused.items()]
-        return Done(session.close(), [*events, *session.events], outbox)
+            largest = {source: _magnitude(payload) for source, payload in ruined.inbox.items()}
+            worst = max(largest, key=largest.__getitem__)
+            refused[worst] = clip(f"with it the merged model fails: {ruined.error}", MAX_REASON)
+    for source in list(refused)[:-1]:
+        fewer = {other: reason for other, reason in refused.items() if other != source}
+        with suppress(_RuinedError):
+            done, refused = _attempt(config, instruction, content, state(), fewer), fewer
+    return done
+
+
+class _RuinedError(Exception):
+    """A step failed, perhaps by the numbers in its inbox."""
+
+    def __init__(self, error: Exception, inbox: Inbox) -> None:
+        super().__init__(str(error))
+        self.error, self.inbox = error, inbox
+
+
+def _attempt(
+    config: Config, instruction: Instruction, content: RecordDict, state: PeerState, refused: Mapping[int, str]
+) -> Done:
+    session = Session(config, instruction, state)
+    inbox, row = _open(config, instruction, content, session, state, refused)
+    try:
+        outbox = _act(config, instruction, session, state, inbox, row)
+    except _RUINED as error:
+        raise _RuinedError(error, inbox) from error
+    events = [Rejected(source=source, reason=reason) for source, reason in refused.items()]
+    return Done(session.close(), [*events, *session.events], outbox)
 
 
 def _open(
@@ -86,6 +113,8 @@ def _act(
         algorithm.start(session)
     else:
         algorithm.step(instruction.exchange, session, inbox, row)
+        if instruction.row.sources:
+            _require_sound(session.tensors())
     if _hands_over(instruction) and type(config.algorithm).model is not Algorithm.model:
         session.adopt(config.algorithm.model(session))
     if instruction.next is None:
@@ -119,6 +148,18 @@ def _publish(config: Config, instruction: Instruction, session: Session, state: 
 def _handlers(config: Config, stage: str) -> tuple[Algorithm, Codec]:
     """Return who handles a stage; a final merge is of whole models, which travel as they are."""
     return (config.final_merge, _EXACT) if stage == "final_merge" else (config.algorithm, config.codec)
+
+
+def _require_sound(model: Mapping[str, Tensor]) -> None:
+    """Refuse a model that a step left ruined: it would fail in the next one, when nobody knows any more by whose fault.
+
+    Raises:
+        ArithmeticError: the model holds NaN, infinity or numbers whose squares are nearly infinite.
+    """
+    floats = [tensor for tensor in model.values() if tensor.is_floating_point() and tensor.numel()]
+    largest = [torch.linalg.vector_norm(tensor, ord=torch.inf).float() for tensor in floats]
+    if largest and not bool((torch.stack(largest) <= _LARGEST).all()):
+        raise ArithmeticError(f"the model holds NaN, infinite values or values beyond {_LARGEST:.0e}")
 
 
 def _magnitude(payload: Payload) -> float:

@@ -45,7 +45,9 @@ def open_inbox(
         if source in refused:
             session.absent[source] = "rejected"
             continue
-        passage = Passage(instruction.run, instruction.round, instruction.exchange, source, instruction.peer)
+        published_for = instruction.earlier.get(source, instruction.round)
+        reader = instruction.peer if source in instruction.private else None
+        passage = Passage(instruction.run, published_for, instruction.exchange, source, reader)
         try:
             blob = from_record(content.get(names.inbox(source)))
             payload = codec.decode(blob, passage, like, state.codec, bounds.keys())

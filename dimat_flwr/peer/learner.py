@@ -181,7 +181,7 @@ class Learner:
 
     @property
     def _batch_seed(self) -> int:
-        return derive_seed(self._config.seed, self.peer, purpose="batches")
+        return derive_seed(self._config.seed, self.peer, purpose="minibatches")
 
     def _changed(self) -> None:
         self._state.measured = None
@@ -213,7 +213,7 @@ class Learner:
     def _optimizer(self) -> Iterator[RunningOptimizer]:
         """Give the optimizer with the moments it had, and keep those it has afterwards if the configuration says so."""
         optimizer = self._config.optimizer.build(self.model.parameters())
-        restore_optimizer(optimizer, self.model, self._state.optimizer)
+        restore_optimizer(optimizer, self.model, self._state.optimizer, copy=False)
         yield optimizer
         if self._config.training.keep_optimizer:
             self._state.optimizer = save_optimizer(optimizer, self.model)

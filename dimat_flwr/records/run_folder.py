@@ -14,7 +14,7 @@ from dimat_flwr.records.files import LineFile, replace_file
 from dimat_flwr.records.location import make_run_folder
 from dimat_flwr.records.report_page import draw_report
 from dimat_flwr.records.share import Shares
-from dimat_flwr.records.summary import SUMMARY_FILE, Status, encode_summary, summarize
+from dimat_flwr.records.summary import SUMMARY_FILE, Status, encode_summary, summarize, writer
 from dimat_flwr.records.totals import Totals
 
 EVENTS_FILE, MESSAGES_FILE, CONFIG_FILE = "metrics.jsonl", "messages.csv", "config.yaml"
@@ -191,6 +191,7 @@ class RunFolder:
             "reason": reason,
             "started": self._started,
             "heartbeat": _now(),
+            "writer": writer(),
             "command": self._command,
             "wall_seconds": round(time.monotonic() - self._begun, 3),
             "first_training_seconds": self._first_training,

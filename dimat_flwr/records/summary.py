@@ -1,6 +1,7 @@
 """The summary of a run: what it was, how it went per round, and what it came to."""
 
 import json
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,14 +20,15 @@ Status = Literal["running", "completed", "incomplete", "failed", "interrupted"]
 SILENT_SECONDS = 60.0  # without a heartbeat for so long, a run that says "running" was cut off
 
 _KNOWN_FACTS = ("algorithm", "topology", "dataset", "seed", "peers", "spectral_gap", "edges")
-# Where a run stands, as its writer knows it: when it began and last gave a sign of life, since when it trains, which
-# groups of survivors no longer reach each other, which peers used up their share of the record (and how many events of
-# theirs are missing), how many lines of its files could not be read back.
+# Where a run stands, as its writer knows it: when it began and last gave a sign of life, who writes it, since when it
+# trains, which groups of survivors no longer reach each other, which peers used up their share of the record (and how
+# many events of theirs are missing), how many lines of its files could not be read back.
 _STATE: dict[str, Any] = {
     "status": "running",
     "reason": None,
     "started": None,
     "heartbeat": None,
+    "writer": None,
     "command": None,
     "wall_seconds": None,
     "first_training_seconds": None,
@@ -137,10 +139,31 @@ def load_summary(folder: Path, now: datetime | None = None) -> dict[str, Any]:
         raise RecordsError(f"{path} is not the summary of a run; give the folder of a run, as printed when it ended")
     if summary["status"] == "running":
         silent = (now or datetime.now(UTC)) - _time(summary["heartbeat"], path)
-        if silent.total_seconds() > SILENT_SECONDS:
+        lives = _lives(summary.get("writer"))
+        # In one process a peer's long exchange keeps the relay silent; where the writer can be seen, that decides.
+        if lives is False or (lives is None and silent.total_seconds() > SILENT_SECONDS):
             summary["status"] = "interrupted"
             summary["reason"] = f"no sign of life since {summary['heartbeat']}: it was stopped or killed"
     return summary
+
+
+def writer() -> dict[str, Any]:
+    """Return which process writes the summary: its machine and number."""
+    return {"host": platform.node(), "process": os.getpid()}
+
+
+def _lives(found: Any) -> bool | None:
+    """Whether the process that wrote a summary is still there; None where that cannot be seen from here."""
+    match found:
+        case {"host": str(host), "process": int(process)} if host == platform.node() and process > 0:
+            try:
+                os.kill(process, 0)
+            except ProcessLookupError:
+                return False
+            except PermissionError:
+                return True
+            return True
+    return None
 
 
 def _time(text: Any, path: Path) -> datetime:

@@ -18,29 +18,38 @@ class Envelope:
     Attributes:
         record: the record, one blob in it.
         size: bytes of the blob, without Flower's own framing.
+        round: the round that it was published for.
+        shared: whether it went to all readers alike.
     """
 
     record: ArrayRecord
     size: int
+    round: int
+    shared: bool
 
 
-def read_outbox(content: RecordDict, readers: tuple[int, ...]) -> dict[int, Envelope]:
+def read_outbox(content: RecordDict, readers: tuple[int, ...], round: int) -> dict[int, Envelope]:
     """Return reader -> payload from a reply: one for each reader, or one that all of them share.
 
     A reader for whom there is nothing, or something that is no payload at all, is left out.
+
+    Args:
+        content: the reply.
+        readers: for whom the peer was asked to publish.
+        round: for which round.
     """
-    shared = _read(content, None) if readers else None
-    found = {reader: _read(content, reader) or shared for reader in readers}
+    shared = _read(content, None, round) if readers else None
+    found = {reader: _read(content, reader, round) or shared for reader in readers}
     return {reader: envelope for reader, envelope in found.items() if envelope is not None}
 
 
-def _read(content: RecordDict, reader: int | None) -> Envelope | None:
+def _read(content: RecordDict, reader: int | None, round: int) -> Envelope | None:
     record = content.get(names.outbox(reader))
     try:
         size = len(from_record(record))
     except PayloadError:
         return None
-    return Envelope(record, size) if isinstance(record, ArrayRecord) else None
+    return Envelope(record, size, round, reader is None) if isinstance(record, ArrayRecord) else None
 
 
 @dataclass(frozen=True)
@@ -83,6 +92,8 @@ def compose(
         communicates=planned.mixing.edge_count > 0,
         row=dispatch.row,
         absent=dict(dispatch.absent),
+        private=[source for source, envelope in dispatch.payloads.items() if not envelope.shared],
+        earlier={s: envelope.round for s, envelope in dispatch.payloads.items() if envelope.round != planned.round},
         next=None if coming is None else _next(coming, dispatch.readers),
     )
     inbox = {names.inbox(source): envelope.record for source, envelope in dispatch.payloads.items()}

@@ -58,8 +58,8 @@ def agree_on_places(post: Post, nodes: list[int], facts: RunFacts, settings: Rel
     pause = Pause(clock.now())
     while waiting:
         looked = clock.now()
-        replies = [reply for reply in post.collect(list(waiting)) if reply.message_id in waiting]
-        claims += [_claim(waiting.pop(reply.message_id), reply) for reply in replies]
+        replies = post.collect(list(waiting))
+        claims += [_claim(waiting.pop(reply.message_id), reply) for reply in replies if reply.message_id in waiting]
         if replies:
             pause.reset(clock.now())
         elif deadline is not None and clock.now() > deadline:

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dimat_flwr.events import clip
+
+_MAX_PROBLEM = 1_000  # characters
+
 
 class MembershipError(RuntimeError):
     """Too few nodes, or nodes that claim the same or an impossible place in the topology."""
@@ -69,7 +73,12 @@ def _require_no_problem(claims: Sequence[Claim]) -> None:
             by_problem.setdefault(claim.problem, []).append(who)
     if by_problem:
         lines = [
-            f"{'every peer' if len(who) == len(claims) else ', '.join(who)}: {problem}"
+            f"{'every peer' if len(who) == len(claims) else ', '.join(who)}: {_told(problem)}"
             for problem, who in by_problem.items()
         ]
         raise SetupError("nothing was trained. " + "\n".join(lines))
+
+
+def _told(problem: str) -> str:
+    """Return a node's words for an error text: not too many of them, and no line that looks like another node's."""
+    return clip(clip(problem, _MAX_PROBLEM).strip().replace("\n", "\n    "), _MAX_PROBLEM)

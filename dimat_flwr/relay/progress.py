@@ -23,7 +23,7 @@ class Progress:
         self._bytes: Counter[int] = Counter()  # by round, those that are not over
         self._total_bytes = 0
         self.said = -1
-        self._start = self._last_line = clock.now()
+        self._last_line = clock.now()
         self._first_round_at: float | None = None
 
     def observe(self, event: PeerEvent, peer: int, round: int) -> None:
@@ -58,15 +58,17 @@ class Progress:
                 parts.append(f"{title} {statistics.fmean(values):5.1f} ± {statistics.pstdev(values):4.1f} %")
         self._accuracy.pop(round, None)
         parts.append(f"{format_bytes(self._total_bytes)} relayed")
-        parts.append(f"{format_time(self._time_left(round))} left")
+        left = self._time_left(round)
+        if left is not None:
+            parts.append(f"{format_time(left)} left")
         self._print("  ".join(parts))
 
-    def _time_left(self, round: int) -> float:
+    def _time_left(self, round: int) -> float | None:
         now = self._clock.now()
         if self._first_round_at is None or round < 1:
-            # Round 0 is local training of its own length and tells little about the others.
+            # Round 0 is start-up and local training of its own length: it tells nothing about the others.
             self._first_round_at = now
-            return (now - self._start) * self._rounds
+            return None
         return (now - self._first_round_at) / round * (self._rounds - round)
 
     def _print(self, line: str) -> None:

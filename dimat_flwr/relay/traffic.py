@@ -8,7 +8,21 @@ from typing import Protocol
 
 from flwr.app import RecordDict
 
-from dimat_flwr.events import Absent, CaughtUp, Event, Failure, Late, Rejected, Stamped, clip
+from dimat_flwr.events import (
+    Absent,
+    Aligned,
+    CaughtUp,
+    Event,
+    Failure,
+    Final,
+    Late,
+    Merge,
+    Note,
+    PeerEvent,
+    Rejected,
+    Stamped,
+    clip,
+)
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
@@ -20,6 +34,7 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
 _LOGGED = 300  # characters of an error in a line of the log; the record has all of it
+_MOST_WARNINGS = 20  # of all peers, in the log; the record has all of them
 _log = getLogger("flwr")
 
 
@@ -87,6 +102,7 @@ class RelayLoop:
         )
         self._progress = Progress(plan.last_round, _log.info, clock)
         self._pending: dict[str, _Pending] = {}
+        self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
 
     def run(self) -> list[int]:
@@ -153,7 +169,8 @@ class RelayLoop:
             self._fail(entry, reply.error or "no reason given")
             return
         try:
-            report, outbox = _read(reply.content, entry.dispatch.readers)
+            report, outbox = _read(reply.content, entry.dispatch.readers, self._round_after(entry))
+            _require_possible(report.events, entry.dispatch, is_last=entry.dispatch.exchange + 1 == len(self._plan))
         except ReportError as error:
             self._fail(entry, str(error))
             return
@@ -165,12 +182,26 @@ class RelayLoop:
         for event in report.events:
             self._recorder.event(entry.stamp(event))
             self._progress.observe(event, entry.dispatch.peer, entry.planned.round)
+            self._show_warning(event, entry.dispatch.peer)
         if report.error:
             self._fail(entry, report.error)
             return
         skipped = self._dispatcher.answered(entry.dispatch.peer, outbox)
         if skipped:
             self._recorder.event(entry.stamp(CaughtUp(len(skipped))))
+
+    def _show_warning(self, event: PeerEvent, peer: int) -> None:
+        """Log a note called "warning" where somebody watches the run, each text once and no more than a few."""
+        if isinstance(event, Note) and event.name == "warning" and len(self._warned) < _MOST_WARNINGS:
+            text = str(event.values.get("text"))
+            if text not in self._warned:
+                self._warned.add(text)
+                _log.warning("peer %d warns: %s", peer, text.replace("\n", " "))
+
+    def _round_after(self, entry: _Pending) -> int:
+        """Return the round of the exchange that a reply publishes for; after the last one nobody reads it."""
+        coming = entry.dispatch.exchange + 1
+        return self._plan[coming].round if coming < len(self._plan) else entry.planned.round
 
     def _give_up(self, peer: int) -> None:
         message_id = next(key for key, entry in self._pending.items() if entry.dispatch.peer == peer)
@@ -197,5 +228,28 @@ class RelayLoop:
         self._recorder.refresh_report()
 
 
-def _read(content: RecordDict, readers: tuple[int, ...]) -> tuple[Report, dict[int, Envelope]]:
-    return read_report(content.get(names.REPORT)), read_outbox(content, readers)
+def _read(content: RecordDict, readers: tuple[int, ...], round: int) -> tuple[Report, dict[int, Envelope]]:
+    return read_report(content.get(names.REPORT)), read_outbox(content, readers, round)
+
+
+def _require_possible(events: Sequence[PeerEvent], dispatch: Dispatch[Envelope], *, is_last: bool) -> None:
+    """Refuse events that no peer can have met in this exchange: they would hide what others really met."""
+    rejected: set[int] = set()
+    for event in events:
+        match event:
+            case Merge(sources=sources):
+                named = set(sources)
+            case Aligned(source=source):
+                named = {source}
+            case Rejected(source=source) if source not in rejected:
+                named = {source}
+                rejected.add(source)
+            case Rejected(source=source):
+                raise ReportError(f"malformed report: the payload of peer {source} is rejected twice")
+            case Final() if not is_last:
+                raise ReportError("malformed report: a final before the last exchange")
+            case _:
+                named = set()
+        if not named <= dispatch.payloads.keys():
+            other = min(named - dispatch.payloads.keys())
+            raise ReportError(f"malformed report: an event names peer {other}, whose payload this peer was not sent")

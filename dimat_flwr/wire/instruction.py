@@ -100,6 +100,8 @@ class Instruction:
         row: the receiver's row of the mixing matrix over the peers whose payloads lie in the message, as it is before
             any of them is found unusable.
         absent: the sources whose payloads do not lie in the message, and why.
+        private: the sources whose payload is for this receiver alone; those of the others go to all readers alike.
+        earlier: source -> the round that its payload was published for, where that is not this one: a late peer's.
         next: what the answer is published for; None after the last exchange.
     """
 
@@ -115,6 +117,8 @@ class Instruction:
     communicates: _Truth = False
     row: Annotated[InstanceOf[Row], BeforeValidator(_to_row)] = Field(default_factory=lambda: Row(1.0, {}, "none"))
     absent: dict[_Index, Absence] = Field(default_factory=dict)
+    private: list[_Index] = Field(default_factory=list)
+    earlier: dict[_Index, _Index] = Field(default_factory=dict)
     next: Next | None = None
 
     @property
@@ -141,7 +145,9 @@ class Instruction:
 
     def to_record(self) -> ConfigRecord:
         """Return the instruction as the record to put into a message."""
-        fields: dict[str, Any] = {**vars(self), "absent": [list(item) for item in self.absent.items()]}
+        fields: dict[str, Any] = {**vars(self)}
+        for name in ("absent", "earlier"):
+            fields[name] = [list(item) for item in fields[name].items()]  # JSON's keys are texts
         fields["row"] = {
             "own": self.row.own,
             "sources": list(self.row.sources),
@@ -170,7 +176,8 @@ def read_instruction(record: object) -> Instruction:
         found = json.loads(text)
         if not isinstance(found, Mapping):
             raise InstructionError("malformed instruction: no JSON object")
-        return _read({**found, "absent": dict(found.get("absent", ()))})
+        pairs = {name: dict(found.get(name, ())) for name in ("absent", "earlier")}
+        return _read({**found, **pairs})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])

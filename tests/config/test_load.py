@@ -121,8 +121,10 @@ def load_fault(run_config: dict[str, Any]) -> str:
 
 
 def test_all_faults_come_in_one_message() -> None:
-    text = load_fault({"algorithm": "dimatt", "topology": "rings", "nam": "x"})
-    assert "3 faults" in text
+    unknown_key = "optimizer.lrr=1 algorithm.matching.samples=3"
+    text = load_fault({"algorithm": "dimatt", "topology": "rings", "nam": "x", "overrides": unknown_key})
+    assert "4 faults" in text
+    assert "unknown key 'optimizer.lrr'" in text
     assert "did you mean 'dimat'" in text
     assert "did you mean 'ring'" in text
     text = load_fault({"seed": -1, "overrides": "training.batch_size=0 evaluate.every=0"})

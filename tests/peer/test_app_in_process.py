@@ -248,3 +248,29 @@ def test_the_spec_can_be_proven_before_training(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("dimat_flwr.symmetry.verify", lambda *_: 0.5)
     with pytest.raises(SetupError, match="change its output by 5"):
         quick(tmp_path / "false", rounds=0, overrides=asked)
+
+
+def test_what_alignment_cannot_free_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    odd = QUICK.replace("model.width=1", "model._target_=tests.peer.odd_network.Odd")
+    run = run_app(tmp_path, 4, rounds=2, overrides=odd)
+    notes = [event for event in run.events("note") if event["name"] == "warning"]
+    assert {event["peer"] for event in notes} == {0, 1, 2, 3}
+    assert {event["round"] for event in notes} == {1}, "once per run is enough"
+    assert notes[0]["values"]["text"] in caplog.text
+
+
+def test_averaging_across_frames_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    quick(tmp_path / "a", rounds=0, final_merge="uniform")
+    assert "expect a much worse model; final_merge=aligned aligns them first" in caplog.text
+    caplog.clear()
+    quick(tmp_path / "b", rounds=0, final_merge="aligned")
+    assert "much worse" not in caplog.text
+
+
+def test_whatever_keeps_a_peer_from_taking_part_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("dimat_flwr.peer.messages.check_setup", out_of_memory)
+    with pytest.raises(SetupError, match="every peer: MemoryError"):
+        quick(tmp_path)

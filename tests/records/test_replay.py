@@ -46,7 +46,8 @@ def test_a_killed_run_is_drawn_and_half_a_line_is_left_out_and_said(folder):
     folder.heartbeat(time.monotonic() + 60)
     whole = without_time(folder.summary())
     old = json.loads((folder.path / "summary.json").read_text())
-    (folder.path / "summary.json").write_text(json.dumps(old | {"heartbeat": "2026-01-01T00:00:00+00:00"}))
+    killed = old | {"heartbeat": "2026-01-01T00:00:00+00:00", "writer": None}
+    (folder.path / "summary.json").write_text(json.dumps(killed))
     with (folder.path / "metrics.jsonl").open("a") as file:
         file.write('{"event":"evaluation","round":2,"peer":0,"exch')
     with (folder.path / "messages.csv").open("a") as file:
@@ -54,7 +55,7 @@ def test_a_killed_run_is_drawn_and_half_a_line_is_left_out_and_said(folder):
     found = replay(folder.path)
     assert found["status"] == "interrupted"
     assert found["unread_lines"] == 2
-    ignored = {"status", "reason"}
+    ignored = {"status", "reason", "writer"}
     assert {k: v for k, v in without_time(found).items() if k not in ignored} == {
         k: v for k, v in whole.items() if k not in ignored
     }

@@ -131,8 +131,19 @@ def test_the_heartbeat_brings_the_summary_up_to_date_but_not_at_every_call(folde
     assert not list(folder.path.glob(".*"))  # nothing half-written is left
 
 
+def test_a_run_whose_writer_is_seen_at_work_is_running_however_silent_it_is(folder):
+    assert load_summary(folder.path, datetime.now(UTC) + timedelta(days=1))["status"] == "running"
+
+
+def elsewhere(path):
+    """Make a summary look as if another machine wrote it."""
+    summary = json.loads((path / "summary.json").read_text())
+    (path / "summary.json").write_text(json.dumps(summary | {"writer": {"host": "elsewhere", "process": 1}}))
+
+
 def test_a_run_that_says_running_without_a_sign_of_life_was_interrupted(folder):
     begun = datetime.now(UTC)
+    elsewhere(folder.path)
     assert load_summary(folder.path, begun + timedelta(seconds=30))["status"] == "running"
     found = load_summary(folder.path, begun + timedelta(seconds=90))
     assert found["status"] == "interrupted"
@@ -266,7 +277,7 @@ def test_a_killed_process_leaves_its_events_and_last_summary(tmp_path):
     path = tmp_path / "2026-01-01_000000-run"
     assert json.loads((path / "metrics.jsonl").read_text().splitlines()[0])["event"] == "evaluation"
     assert load_summary(path)["last_accuracy"]["accuracy"] == 50.0
-    assert load_summary(path, datetime.now(UTC) + timedelta(seconds=61))["status"] == "interrupted"
+    assert load_summary(path)["status"] == "interrupted", "its writer is seen to be gone"
 
 
 def test_a_report_is_drawn_while_the_run_goes_and_not_too_often(drawn_folder):

@@ -20,6 +20,7 @@ from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
 class GossipFinalMerge(FinalMerge):
     """Average once with the neighbours."""
 
+    needs_common_frame: ClassVar[bool] = True
     about: ClassVar[About] = About("Gossip", "one more averaging along the topology", "", "", models_per_edge=1)
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:

@@ -19,6 +19,7 @@ from dimat_flwr.topology import Row
 class UniformFinalMerge(FinalMerge):
     """Average all peers' models as they are."""
 
+    needs_common_frame: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Single global merging",
         description="every peer averages all models once, after the last round",

@@ -45,7 +45,7 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
         if kind == names.SETUP_MESSAGE:
-            return _reply(Report(place=_place(node_config), problem=f"{error}"))
+            return _reply(Report(place=_place(node_config), problem=_said(error)))
         return _reply(Report(error=traceback.format_exc()))
 
 
@@ -65,6 +65,12 @@ def _exchange(config: Config, instruction: Instruction, content: RecordDict, sta
 
 def _reply(report: Report) -> RecordDict:
     return RecordDict({names.REPORT: report.to_record()})
+
+
+def _said(error: Exception) -> str:
+    """Return what our own errors say, for they are made to be read; of all others their kind too."""
+    ours = type(error).__module__.startswith("dimat_flwr.")
+    return f"{error}" if ours else f"{type(error).__name__}: {error}"
 
 
 def _place(node_config: Scalars) -> int:

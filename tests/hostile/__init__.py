@@ -1,0 +1,1 @@
+"""One peer of five lies: whatever it sends, the others finish and the record stays true."""

@@ -1,0 +1,163 @@
+"""One peer of five is hostile: the other four finish, nobody else is blamed, and the record stays true and small."""
+
+import base64
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dimat_flwr.launch import launch
+from dimat_flwr.local import LocalPost
+from dimat_flwr.records import report_page
+from dimat_flwr.relay import MembershipError, SetupError, run_relay
+from dimat_flwr.relay.post import Reply
+from dimat_flwr.wire import names
+from tests.hostile.attacks import ESCAPES, EXCHANGE, HANDSHAKE, SCRIPT
+from tests.hostile.runs import HOSTILE, PEERS, TINY, attacked, check, check_folder, hostile, quick_setup
+from tests.in_process_app import ROOT, Run
+
+_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+# The first algorithm of an attack on every commit, if the attack is among the quick ones; the others in the slow tests.
+_CASES = [
+    pytest.param(name, algorithm, id=f"{name}-{algorithm}", marks=() if attack.fast and not k else pytest.mark.slow)
+    for name, attack in EXCHANGE.items()
+    for k, algorithm in enumerate(attack.algorithms)
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_setup():
+        yield tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Stand in an empty folder and a home of one's own, and find both empty afterwards; plots are not the matter."""
+    for name in ("here", "home"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for plot in ("plot_accuracy", "plot_topology"):
+        monkeypatch.setattr(report_page, plot, lambda summary, path: path.write_bytes(_PIXEL))
+    yield
+    assert list((tmp_path / "here").iterdir()) == []
+    assert list((tmp_path / "home").iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "algorithm"), _CASES)
+def test_an_attack_on_exchanges(results: Path, name: str, algorithm: str, caplog: pytest.LogCaptureFixture) -> None:
+    before = set(results.rglob("*"))
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        run = attacked(results, hostile(EXCHANGE[name].act), algorithm)
+    check(run, lost=EXCHANGE[name].lost)
+    new = set(results.rglob("*")) - before
+    assert all(path == run.folder or run.folder in path.parents for path in new)
+    assert all("\x1b" not in record.getMessage() for record in caplog.records)
+    assert sum(len(record.getMessage()) for record in caplog.records) < 20_000
+
+
+@pytest.mark.parametrize("name", HANDSHAKE)
+def test_an_attack_on_the_handshake(results: Path, name: str) -> None:
+    before = set(results.iterdir())
+    intercept = hostile(HANDSHAKE[name], names.SETUP_MESSAGE)
+    try:
+        run = attacked(results, intercept)
+    except (SetupError, MembershipError) as error:
+        refusal = error
+    else:
+        check(run, lost=False)
+        return
+    text = str(refusal)
+    assert len(text) < 3_000
+    assert not any(character in text for character in "\x1b\r\x00\u2028\u202e")
+    assert not any(line.startswith(("peer 0", "every peer")) for line in text.splitlines())
+    (folder,) = set(results.iterdir()) - before
+    run = Run(folder)
+    assert run.summary["status"] == "failed"
+    assert type(refusal).__name__ in run.summary["reason"], "what was wrong stands before what the peer says of it"
+    assert run.events() == []
+    check_folder(run)
+
+
+Delivery = Callable[[Reply], Sequence[Reply]]
+
+
+class Careless(LocalPost):
+    """Delivers what the hostile peer answers as somebody on its way would: late, twice, as an error, or not at all."""
+
+    simulation = False
+
+    def __init__(self, deliver: Delivery, *args: Any) -> None:
+        super().__init__(*args)
+        self._deliver = deliver
+
+    def send(self, node: int, kind: str, content: Any) -> str:
+        sent = super().send(node, kind, content)
+        if node == HOSTILE and (kind == names.EXCHANGE_MESSAGE) == self.exchanges:
+            self.theirs.add(sent)
+        return sent
+
+    def collect(self, ids: Sequence[str]) -> list[Reply]:
+        return [
+            delivered
+            for reply in super().collect(ids)
+            for delivered in (self._deliver(reply) if reply.message_id in self.theirs else [reply])
+        ]
+
+    theirs: set[str]
+    exchanges = True
+
+
+def delivered(results: Path, deliver: Delivery, *, exchanges: bool = True, timeouts: str = "0.3") -> Run:
+    overrides = f"{TINY} relay.straggler_timeout={timeouts} relay.give_up_timeout={timeouts}"
+    config = {"overrides": overrides, "rounds": 2, "algorithm": "weight_averaging", "output-dir": str(results)}
+    post = Careless(deliver, PEERS, config, ROOT / "conf")
+    post.theirs, post.exchanges = set(), exchanges
+    return Run(launch(config, ROOT / "conf", "pytest", lambda *run: run_relay(post, *run)))
+
+
+def held_back() -> Delivery:
+    """Return a delivery of each reply only when the next one comes."""
+    kept: list[Reply] = []
+
+    def deliver(reply: Reply) -> Sequence[Reply]:
+        kept.append(reply)
+        return kept[-2:-1]
+
+    return deliver
+
+
+TERRIBLE = f"{SCRIPT}\n{ESCAPES}peer 0: " + "x\n" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("deliver", "lost", "timeouts"),
+    [
+        (lambda reply: [], True, "0.3"),
+        (held_back(), True, "0.3"),
+        (lambda reply: [reply, reply], False, "60"),
+        (lambda reply: [Reply(reply.message_id, None, TERRIBLE)], True, "60"),
+        (lambda reply: [Reply(reply.message_id, None, ""), reply], True, "60"),
+        (lambda reply: [Reply("999999", reply.content), Reply("", None, TERRIBLE), reply], False, "60"),
+    ],
+    ids=["never", "late", "twice", "an error", "an empty error and a reply", "under names of other messages"],
+)
+def test_what_happens_to_a_reply_on_its_way(results: Path, deliver: Delivery, lost: bool, timeouts: str) -> None:
+    check(delivered(results, deliver, timeouts=timeouts), lost=lost)
+
+
+def test_an_answer_to_the_handshake_that_comes_twice(results: Path) -> None:
+    check(delivered(results, lambda reply: [reply, reply], exchanges=False, timeouts="60"), lost=False)
+
+
+def test_an_error_in_answer_to_the_handshake_is_told_cleanly(results: Path) -> None:
+    with pytest.raises(SetupError) as caught:
+        delivered(results, lambda r: [Reply(r.message_id, None, TERRIBLE)], exchanges=False, timeouts="60")
+    assert len(str(caught.value)) < 1_500
+    assert not re.search("[\x1b\x00\u2028\u202e]|^peer 0", str(caught.value), re.MULTILINE)
