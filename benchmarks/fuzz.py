@@ -34,7 +34,7 @@ LIKE = {
 }
 INSTRUCTION = Instruction(
     peer=2, peers=5, run="2026-01-01_000000-run", simulation=True, round=3, rounds=10, exchange="merge",
-    communicates=True, row=Row(1 / 3, {1: 1 / 3, 3: 1 / 3}), absent={4: "late"},
+    row=Row(1 / 3, {1: 1 / 3, 3: 1 / 3}), absent={4: "late"},
     next=Next(round=4, exchange="merge", stage="algorithm", readers=[1, 3]),
 )  # fmt: skip
 REPORT = Report(

@@ -25,6 +25,7 @@ MAX_FIGURE = 1e100  # above this a figure says "diverged", and its square would 
 
 Stage = Literal["after_merge", "after_training"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
+Absence = Literal["failed", "late", "rejected"]  # why a source's payload is missing
 
 # Control characters but \n and \t, lone surrogates, and what splits or reverses a line in a terminal or an editor.
 _UNCLEAN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -206,7 +207,7 @@ class Absent:
 
     kind: ClassVar[str] = "absent"
     reader: _Index
-    reason: Literal["failed", "late", "rejected"]
+    reason: Absence
 
 
 @dataclass(frozen=True, config=_STRICT)

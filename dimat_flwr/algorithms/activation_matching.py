@@ -8,11 +8,13 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
-from dimat_flwr.algorithms.interface import Inbox, Peer
+from dimat_flwr.algorithms.interface import Inbox, Outbox, Peer
+from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
 from dimat_flwr.events import Aligned, Note, clip
-from dimat_flwr.merging import align_and_mix, running_statistics
+from dimat_flwr.merging import Statistic, Taps, align_and_mix, running_statistics
 from dimat_flwr.topology import Row
+from dimat_flwr.wire.payload import Payload
 
 _TOLD = 5  # of a network's warnings
 
@@ -35,8 +37,8 @@ class ActivationMatching:
 
     samples: int = Field(default=500, ge=2)
     batch_size: int = Field(default=250, ge=2)
-    statistic: Literal["correlation", "covariance"] = "correlation"
-    taps: Literal["all", "last"] = "all"
+    statistic: Statistic = "correlation"
+    taps: Taps = "all"
     stickiness: float = Field(default=0.0, ge=0)
     early_stop: int | None = Field(default=None, ge=1)
     repair: bool = False
@@ -73,3 +75,31 @@ class ActivationMatching:
         if self.repair and running_statistics(model):
             return ["matching.repair is for networks without BatchNorm: its recalibration does the same; set it false"]
         return ()
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class MergesByMatching(MergeAndTrain):
+    """Base of what averages models after activation matching.
+
+    Attributes:
+        matching: how units are matched.
+    """
+
+    matching: ActivationMatching = Field(default_factory=ActivationMatching)
+
+    @property
+    def pools_data(self) -> bool:
+        """Whether the matching looks at other peers' samples."""
+        return self.matching.match_data == "pooled"
+
+    def merge(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
+        """Return sum_j W_ij P_ij x_j."""
+        return self.matching.aligned_average(peer, inbox, row)
+
+    def publish(self, exchange: str, peer: Peer) -> Outbox:
+        """Return the model with statistics that are true of it: its readers will run it to match their units."""
+        return Payload(peer.state_dict(settled=True))
+
+    def faults(self, model: nn.Module) -> Sequence[str]:
+        """Return why the matching does not fit a network."""
+        return self.matching.faults(model)

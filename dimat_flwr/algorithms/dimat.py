@@ -9,30 +9,18 @@ Sent: one state dict per neighbour and round. Matching (section 3.1): for each p
 maximizes the summed correlation of i's units with j's permuted units over i's samples, a linear assignment problem.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Tensor, nn
 
-from dimat_flwr.algorithms.activation_matching import ActivationMatching
-from dimat_flwr.algorithms.interface import About, Inbox, Outbox, Peer
-from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
+from dimat_flwr.algorithms.activation_matching import MergesByMatching
+from dimat_flwr.algorithms.interface import About
 from dimat_flwr.component import STRICT
-from dimat_flwr.topology import Row
-from dimat_flwr.wire.payload import Payload
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Dimat(MergeAndTrain):
-    """Align the neighbours' units to one's own by activation matching, average, then train.
-
-    Attributes:
-        matching: how units are matched.
-    """
-
-    matching: ActivationMatching = Field(default_factory=ActivationMatching)
+class Dimat(MergesByMatching):
+    """Align the neighbours' units to one's own by activation matching, average, then train."""
 
     keeps_own_frames: ClassVar[bool] = True
     about: ClassVar[About] = About(
@@ -42,20 +30,3 @@ class Dimat(MergeAndTrain):
         url="https://arxiv.org/abs/2404.08079",
         models_per_edge=1,
     )
-
-    @property
-    def pools_data(self) -> bool:
-        """Whether the matching looks at other peers' samples."""
-        return self.matching.match_data == "pooled"
-
-    def merge(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
-        """Return sum_j W_ij P_ij x_j."""
-        return self.matching.aligned_average(peer, inbox, row)
-
-    def publish(self, exchange: str, peer: Peer) -> Outbox:
-        """Return the model with statistics that are true of it: the neighbours will run it to match their units."""
-        return Payload(peer.state_dict(settled=True))
-
-    def faults(self, model: nn.Module) -> Sequence[str]:
-        """Return why the matching does not fit a network."""
-        return self.matching.faults(model)

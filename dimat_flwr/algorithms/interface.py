@@ -9,20 +9,18 @@ what follows each one, what the next one carries, and which state dict counts as
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.events import PeerEvent
+from dimat_flwr.events import Absence, PeerEvent, Stage
 from dimat_flwr.learning import Batch, Correction, Evaluation
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 from dimat_flwr.topology import Exchange, RoundView, Row, Sums
 from dimat_flwr.wire.payload import Payload
 
 StateDict = dict[str, Tensor]
-Stage = Literal["after_merge", "after_training"]
-Absence = Literal["failed", "late", "rejected"]
 
 # One payload for every reader, or one for each: reader's index -> payload.
 Outbox = Payload | Mapping[int, Payload]
@@ -118,8 +116,8 @@ class Peer(Protocol):
         """Train for this round's local epochs or steps with the configured optimizer, and record it.
 
         Args:
-            correct: takes (state dict x, gradient g of every parameter) before each step and returns the gradient to
-                use, on the model's device; for proximal terms and control variates.
+            correct: takes (parameters x, their gradients g), both by name, before each step and returns the gradients
+                to use, on the model's device; for proximal terms and control variates.
         """
 
     def pretrain(self) -> None:
@@ -176,8 +174,6 @@ class Algorithm(ABC):
 
     # True where peers keep their units in orders of their own, so that models must be aligned before they are averaged.
     keeps_own_frames: ClassVar[bool] = False
-    # Of a final merge: whether it averages units as they stand.
-    needs_common_frame: ClassVar[bool] = False
 
     @property
     def pools_data(self) -> bool:

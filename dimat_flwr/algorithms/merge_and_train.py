@@ -22,7 +22,7 @@ class MergeAndTrain(Algorithm):
 
         Args:
             peer: whose turn it is.
-            inbox: j -> source j's state dict; never empty.
+            inbox: j -> source j's payload, whose tensors are its state dict; never empty.
             row: the peer's row of W, which sums to 1.
         """
 

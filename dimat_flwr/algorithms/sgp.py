@@ -64,7 +64,7 @@ class SGP(Algorithm):
         if not peer.is_last:
             # x + (z' - z), and z from it again.
             displacement = local_displacement(peer)
-            peer.adopt({**peer.state_dict(), **{name: z[name] + step / w for name, step in displacement.items()}})
+            peer.adopt({**peer.state_dict(), **{name: z[name] + moved / w for name, moved in displacement.items()}})
             peer.evaluate("after_training")
 
     def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:

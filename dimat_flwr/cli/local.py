@@ -37,12 +37,12 @@ def local(
         # Keys that a run-config has by themselves may be written as there (output-dir).
         named = dict(word.split("=", 1) for word in words if word.split("=", 1)[0] in VALUES and "=" in word)
         rest = [word for word in words if word.split("=", 1)[0] not in named]
-        run_config = {**{key: _number(value) for key, value in named.items()}, "overrides": shlex.join(rest)}
+        run_config = {**{key: _number(key, value) for key, value in named.items()}, "overrides": shlex.join(rest)}
         conf_dir = find_conf_dir()
         command = shlex.join(["dimat-flwr", "local", "--peers", str(peers), *words])
         post = LocalPost(peers, run_config, conf_dir)
         launch(run_config, conf_dir, command, lambda *run: run_relay(post, *run))
 
 
-def _number(value: str) -> str | int:
-    return int(value) if value.isdigit() else value
+def _number(key: str, value: str) -> str | int:
+    return int(value) if key in ("seed", "rounds") and value.isdecimal() else value

@@ -2,24 +2,22 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
 
 from dimat_flwr.cli import options
-from dimat_flwr.cli.checkpoints import check_writable, load_checkpoint, save_checkpoint
-from dimat_flwr.cli.components import build_network
 from dimat_flwr.cli.errors import CommandError, told_in_one_line
-from dimat_flwr.cli.labelled_images import LabelledImages, load_images
-from dimat_flwr.merging import BatchNormPolicy, Merged, Method, merge_with_report
-from dimat_flwr.seeding import derive_seed
-from dimat_flwr.symmetry import find_permutation_spec
 
-_METHODS: dict[str, Method] = {"activation": "activation", "weight": "weight", "average": "none"}
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dimat_flwr.cli.labelled_images import LabelledImages
+    from dimat_flwr.merging import BatchNormPolicy, Merged, Method
+
+_METHODS: dict[str, "Method"] = {"activation": "activation", "weight": "weight", "average": "none"}
 
 
 def merge_checkpoints(
@@ -58,6 +56,12 @@ def merge_checkpoints(
     seed: options.Seed = 0,
 ) -> None:
     """Merge checkpoints and write the result, with a table of accuracy before and after."""
+    import torch  # here, as below: the other commands do not wait for it
+
+    from dimat_flwr.cli.checkpoints import check_writable, load_checkpoint, save_checkpoint
+    from dimat_flwr.cli.components import build_network
+    from dimat_flwr.cli.labelled_images import load_images
+
     with told_in_one_line():
         check_writable(output)
         if len(checkpoints) < 2:
@@ -101,15 +105,21 @@ def _mixing(weights: str | None, models: int) -> list[float]:
 
 
 def _merge(
-    network: nn.Module,
-    states: Sequence[dict[str, Tensor]],
+    network: "nn.Module",
+    states: "Sequence[dict[str, Tensor]]",
     weights: Sequence[float],
-    batches: Sequence[Tensor],
-    method: Method,
-    batchnorm: BatchNormPolicy,
+    batches: "Sequence[Tensor]",
+    method: "Method",
+    batchnorm: "BatchNormPolicy",
     repair: bool,
     seed: int,
-) -> Merged:
+) -> "Merged":
+    import torch
+
+    from dimat_flwr.merging import merge_with_report
+    from dimat_flwr.seeding import derive_seed
+    from dimat_flwr.symmetry import find_permutation_spec
+
     aligning = method != "none" or repair
     first = batches[0].to(next(network.parameters()).device)
     return merge_with_report(
@@ -126,8 +136,12 @@ def _merge(
     )
 
 
-def _measured(network: nn.Module, state: dict[str, Tensor], images: LabelledImages, batch_size: int) -> tuple[str, str]:
+def _measured(
+    network: "nn.Module", state: "dict[str, Tensor]", images: "LabelledImages", batch_size: int
+) -> tuple[str, str]:
     """Return accuracy in percent and mean cross entropy of a state dict, as texts."""
+    import torch
+
     network.load_state_dict(state)
     device = next(network.parameters()).device
     right = loss = 0.0
@@ -137,5 +151,5 @@ def _measured(network: nn.Module, state: dict[str, Tensor], images: LabelledImag
         ):
             scores = network(inputs.to(device))
             right += float((scores.argmax(1) == labels.to(device)).sum())
-            loss += float(nn.functional.cross_entropy(scores, labels.to(device), reduction="sum"))
+            loss += float(torch.nn.functional.cross_entropy(scores, labels.to(device), reduction="sum"))
     return f"{100 * right / len(images.labels):.2f}", f"{loss / len(images.labels):.4f}"

@@ -4,9 +4,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dimat_flwr.cli import options
-from dimat_flwr.cli.components import build_network, example_input
 from dimat_flwr.cli.errors import told_in_one_line
-from dimat_flwr.symmetry import find_permutation_spec
 
 
 def show_spec(
@@ -16,6 +14,9 @@ def show_spec(
     seed: options.Seed = 0,
 ) -> None:
     """Show the permutation groups of a network: units that may swap places, and the tensor axes they lie on."""
+    from dimat_flwr.cli.components import build_network, example_input  # here: they load torch
+    from dimat_flwr.symmetry import find_permutation_spec
+
     with told_in_one_line():
         network = build_network(model, model_arg or [], seed)
         spec = find_permutation_spec(network, example_input(input_shape, seed))

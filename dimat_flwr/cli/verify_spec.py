@@ -6,9 +6,7 @@ import typer
 from rich.console import Console
 
 from dimat_flwr.cli import options
-from dimat_flwr.cli.components import build_network, example_input
 from dimat_flwr.cli.errors import told_in_one_line
-from dimat_flwr.symmetry import find_permutation_spec, verify
 
 
 def verify_spec(
@@ -19,6 +17,9 @@ def verify_spec(
     tolerance: Annotated[float, typer.Option(help="Largest relative error of the output that passes.")] = 1e-9,
 ) -> None:
     """Permute all groups at random, in float64, and compare the network's outputs; exit code 1 if they differ."""
+    from dimat_flwr.cli.components import build_network, example_input  # here: they load torch
+    from dimat_flwr.symmetry import find_permutation_spec, verify
+
     with told_in_one_line():
         network = build_network(model, model_arg or [], seed).double()
         example = example_input(input_shape, seed).double()

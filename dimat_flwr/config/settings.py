@@ -6,6 +6,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
+from dimat_flwr.learning import Precision
+from dimat_flwr.merging import BatchNormPolicy
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -33,7 +35,7 @@ class TrainingSettings:
     keep_optimizer: bool
     verify_spec: bool
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Precision
     threads: int = Field(ge=0)
 
 
@@ -64,6 +66,6 @@ class BatchNormSettings:
         batch_size: inputs per batch of the recalibration.
     """
 
-    policy: Literal["recalibrate", "average", "keep"]
+    policy: BatchNormPolicy
     samples: int = Field(ge=2)
     batch_size: int = Field(ge=2)

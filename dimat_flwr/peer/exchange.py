@@ -120,7 +120,7 @@ def _act(
     if instruction.next is None:
         session.finish()
         return {}
-    if session.is_evaluated and config.evaluate.save_models:
+    if session.evaluated and config.evaluate.save_models:
         session.keep_model()
     return _publish(config, instruction, session, state)
 

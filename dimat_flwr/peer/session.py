@@ -5,10 +5,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.algorithms.interface import Absence, Stage, StateDict
+from dimat_flwr.algorithms.interface import StateDict
 from dimat_flwr.config import Config
+from dimat_flwr.events import Absence, PeerEvent, Stage
 from dimat_flwr.events import Evaluation as EvaluationEvent
-from dimat_flwr.events import PeerEvent
 from dimat_flwr.learning import Batch, Correction, Evaluation, local_accuracy
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.learner import Learner
@@ -26,6 +26,7 @@ class Session:
     Attributes:
         events: what happened so far, in order.
         absent: sources whose payload is missing, also those that were found unusable here.
+        evaluated: whether an accuracy was recorded in this exchange.
     """
 
     def __init__(self, config: Config, instruction: Instruction, state: PeerState) -> None:
@@ -41,6 +42,7 @@ class Session:
         self._config, self._instruction, self._state = config, instruction, state
         self.events: list[PeerEvent] = []
         self.absent: dict[int, Absence] = dict(instruction.absent)
+        self.evaluated = False
         self._learner = Learner(
             config,
             state,
@@ -137,8 +139,9 @@ class Session:
 
     def evaluate(self, stage: Stage) -> None:
         """Measure and record, in the rounds where the configuration wants it."""
-        if not self.is_evaluated:
+        if not self._is_measured_now():
             return
+        self.evaluated = True
         accuracy, local, loss = self._figures()
         self.record(EvaluationEvent(stage=stage, accuracy=accuracy, local_accuracy=local, loss=loss))
 
@@ -160,11 +163,6 @@ class Session:
         """Add an event to the record."""
         self.events.append(event)
 
-    @property
-    def is_evaluated(self) -> bool:
-        """Whether the configuration wants this round measured: round 0, every n-th, and the last."""
-        return self.round % self._config.evaluate.every == 0 or self.round >= self._config.rounds
-
     def keep_model(self) -> None:
         """Save the model as it is now, settled, on this machine."""
         save_model(self._config, self._instruction, self.state_dict(settled=True))
@@ -180,6 +178,10 @@ class Session:
         self._tell_training()
         self._learner.close()
         return self._state
+
+    def _is_measured_now(self) -> bool:
+        """Whether the configuration wants this round measured: round 0, every n-th, the last and a final merge."""
+        return self.round % self._config.evaluate.every == 0 or self.round >= self._instruction.rounds
 
     def _figures(self) -> tuple[float, float | None, float]:
         """Return accuracy and local accuracy in percent, and loss, of the model as it is, settled."""

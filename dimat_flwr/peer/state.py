@@ -6,19 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from dimat_flwr.learning import Evaluation
-from dimat_flwr.wire.payload import Payload, pack
+from dimat_flwr.wire.payload import Payload, pack, unpack_own
 
 _BLOB, _FACTS = "blob", "facts"
 _SEPARATOR = "\x1f"  # between the parts of a tensor's name; no module or parameter can have it in its own
-_TYPES = {
-    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "I64": torch.int64,
-    "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
-}  # fmt: skip
 
 
 @dataclass
@@ -56,7 +51,7 @@ def load_state(records: RecordDict) -> PeerState:
     if facts["measured"] is not None:
         loss, correct, counts = facts["measured"]
         state.measured = Evaluation(loss, np.array(correct, np.int64), np.array(counts, np.int64))
-    for name, tensor in _open(records.array_records[_BLOB]["tensors"].data).items():
+    for name, tensor in unpack_own(records.array_records[_BLOB]["tensors"].data).items():
         part, *path = name.split(_SEPARATOR)
         if part == "slots":
             state.slots.setdefault(path[0], {})[path[1]] = tensor
@@ -85,16 +80,3 @@ def save_state(state: PeerState, records: RecordDict) -> None:
 
 def _figures(measured: Evaluation) -> list[Any]:
     return [measured.loss, measured.class_correct.tolist(), measured.class_counts.tolist()]
-
-
-def _open(blob: bytes) -> dict[str, Tensor]:
-    """Return the tensors that ``pack`` put into a blob of our own, in one copy of its data."""
-    length = int.from_bytes(blob[:8], "little")
-    data = bytearray(memoryview(blob)[8 + length :])
-    tensors = {}
-    for name, entry in json.loads(blob[8 : 8 + length]).items():
-        dtype, shape, (start, stop) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
-        count = (stop - start) // dtype.itemsize
-        flat = torch.frombuffer(data, dtype=dtype, count=count, offset=start) if count else torch.empty(0, dtype=dtype)
-        tensors[name] = flat.view(shape)
-    return tensors

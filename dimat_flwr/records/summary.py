@@ -148,8 +148,9 @@ def load_summary(folder: Path, now: datetime | None = None) -> dict[str, Any]:
 
 
 def writer() -> dict[str, Any]:
-    """Return which process writes the summary: its machine and number."""
-    return {"host": platform.node(), "process": os.getpid()}
+    """Return which process writes the summary: its machine, its number, and where Linux tells it, when it began."""
+    known = _seen(os.getpid())
+    return {"host": platform.node(), "process": os.getpid(), "began": known[1] if known else None}
 
 
 def _lives(found: Any) -> bool | None:
@@ -161,9 +162,23 @@ def _lives(found: Any) -> bool | None:
             except ProcessLookupError:
                 return False
             except PermissionError:
+                pass
+            known = _seen(process)
+            if known is None:
                 return True
-            return True
+            state, began = known
+            # A SuperLink does not bury the simulations it started, and another process may have got the number since.
+            return state not in "ZX" and found.get("began") in (None, began)
     return None
+
+
+def _seen(process: int) -> tuple[str, int] | None:
+    """Return a process's state (Z: ended, not yet buried) and the clock tick it began in; None without a ``/proc``."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        return fields[0], int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _time(text: Any, path: Path) -> datetime:

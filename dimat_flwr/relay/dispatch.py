@@ -19,14 +19,14 @@ peer's time is counted, and where the relay cannot see who is busy and who queue
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
+from dimat_flwr.events import Absence
 from dimat_flwr.relay.mailbox import MOST_UNREAD, Mailbox
 from dimat_flwr.relay.plan import PlannedExchange
 from dimat_flwr.topology import Row
 
 T = TypeVar("T")
-Absence = Literal["failed", "late", "rejected"]
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,6 @@ def compose(
         rounds=facts.rounds,
         exchange=planned.name,
         stage=planned.stage,
-        communicates=planned.mixing.edge_count > 0,
         row=dispatch.row,
         absent=dict(dispatch.absent),
         private=[source for source, envelope in dispatch.payloads.items() if not envelope.shared],

@@ -13,7 +13,7 @@ class MembershipError(RuntimeError):
 
 
 class SetupError(RuntimeError):
-    """Some peer cannot take part (no data, no such device, ...); found before any training."""
+    """Some peer cannot take part (no data, no such device, ...), found before any training; or none is left."""
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,18 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol, get_args, overload
+from typing import TYPE_CHECKING, Protocol, get_args, overload
 
 import numpy as np
 
 from dimat_flwr.topology import Exchange, Mixing, RoundView, Schedule, Sums, Topology, TopologyError
 from dimat_flwr.topology.connected import strong_parts
 from dimat_flwr.topology.exchange import START
+from dimat_flwr.wire.instruction import Stage
 
 if TYPE_CHECKING:
     import networkx as nx
 
-Stage = Literal["algorithm", "final_merge"]
 # How far apart peers may be before graphs are drawn again, and what the graphs held may come to (about 32 MB).
 _MOST_ROUNDS_HELD, _MOST_EDGES_HELD = 64, 2_000_000
 _LOOKED_AT = 100  # rounds in which to look for who reaches whom where graphs never repeat

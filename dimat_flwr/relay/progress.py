@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from dimat_flwr.events import Evaluation, PeerEvent
+from dimat_flwr.records.headline import readable_bytes, readable_time
 from dimat_flwr.relay.clock import Clock
 
 _STAGES = {"after_merge": "after merge", "after_training": "trained"}
@@ -57,10 +58,10 @@ class Progress:
             if values:
                 parts.append(f"{title} {statistics.fmean(values):5.1f} ± {statistics.pstdev(values):4.1f} %")
         self._accuracy.pop(round, None)
-        parts.append(f"{format_bytes(self._total_bytes)} relayed")
+        parts.append(f"{readable_bytes(self._total_bytes)} relayed")
         left = self._time_left(round)
         if left is not None:
-            parts.append(f"{format_time(left)} left")
+            parts.append(f"{readable_time(left)} left")
         self._print("  ".join(parts))
 
     def _time_left(self, round: int) -> float | None:
@@ -74,19 +75,3 @@ class Progress:
     def _print(self, line: str) -> None:
         self._say(line)
         self._last_line = self._clock.now()
-
-
-def format_bytes(count: float) -> str:
-    """Return a byte count with a decimal unit, such as ``1.5 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def format_time(seconds: float) -> str:
-    """Return a duration as ``m:ss`` or ``h:mm:ss``."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

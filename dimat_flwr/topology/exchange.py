@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from dimat_flwr.topology.errors import TopologyError
 from dimat_flwr.topology.mixing import Mixing
@@ -49,7 +49,7 @@ class Exchange:
             )
         if not isinstance(self.mixing, Mixing):
             raise TopologyError(f"exchange {self.name!r} needs a Mixing, not a {type(self.mixing).__name__}")
-        if self.sums not in ("rows", "columns", "none"):
+        if self.sums not in get_args(Sums):
             raise TopologyError(f"exchange {self.name!r}: sums is 'rows', 'columns' or 'none', not {self.sums!r}")
         wrong = self.mixing.wrong_sums(self.sums)
         if wrong:

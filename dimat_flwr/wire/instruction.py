@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from flwr.app import ConfigRecord
 from pydantic import (
@@ -17,16 +17,15 @@ from pydantic import (
 )
 from pydantic.dataclasses import dataclass
 
-from dimat_flwr.events import MAX_FIGURE, MAX_INTEGER, clip, is_clean
-from dimat_flwr.topology.row import Row
+from dimat_flwr.events import MAX_FIGURE, MAX_INTEGER, Absence, clip, is_clean
+from dimat_flwr.topology.exchange import SETUP
+from dimat_flwr.topology.row import Row, Sums
 
-Stage = Literal["algorithm", "final_merge"]
-Absence = Literal["failed", "late", "rejected"]
+Stage = Literal["algorithm", "final_merge"]  # who handles an exchange at the peers
 
 MAX_BYTES = 16_000_000  # the row of a peer with 100,000 sources has 3 MB
 _RECORD_KEY = "json"
 _STRICT = ConfigDict(extra="forbid")
-_SUMS = ("rows", "columns", "none")
 
 
 class InstructionError(ValueError):
@@ -55,8 +54,8 @@ def _check_row(own: Any, sources: list[Any], weights: list[Any], sums: Any) -> N
         raise ValueError("the sources are not indices in ascending order")
     if any(type(weight) not in (float, int) or not abs(weight) <= MAX_FIGURE for weight in (own, *weights)):
         raise ValueError("a weight is not a finite number")
-    if sums not in _SUMS:
-        raise ValueError(f"sums is not one of {', '.join(_SUMS)}")
+    if sums not in get_args(Sums):
+        raise ValueError(f"sums is not one of {', '.join(get_args(Sums))}")
 
 
 _Index = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
@@ -96,7 +95,6 @@ class Instruction:
         exchange: name of the exchange whose payloads arrive; ``start`` for exchange 0, ``setup`` before places are
             assigned.
         stage: who handles it.
-        communicates: whether this exchange's graph has any edge at all.
         row: the receiver's row of the mixing matrix over the peers whose payloads lie in the message, as it is before
             any of them is found unusable.
         absent: the sources whose payloads do not lie in the message, and why.
@@ -112,9 +110,8 @@ class Instruction:
     simulation: _Truth
     round: _Index = 0
     rounds: _Index = 0
-    exchange: _Name = "setup"
+    exchange: _Name = SETUP
     stage: Stage = "algorithm"
-    communicates: _Truth = False
     row: Annotated[InstanceOf[Row], BeforeValidator(_to_row)] = Field(default_factory=lambda: Row(1.0, {}, "none"))
     absent: dict[_Index, Absence] = Field(default_factory=dict)
     private: list[_Index] = Field(default_factory=list)

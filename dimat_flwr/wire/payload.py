@@ -9,7 +9,7 @@ reader expects is known beforehand: that makes the check exact and costs one cop
 import json
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dimat_flwr.wire.blob import PayloadError, from_record, to_record
 
-__all__ = ["Payload", "PayloadError", "from_record", "pack", "to_record", "unpack"]
+__all__ = ["Payload", "PayloadError", "from_record", "pack", "to_record", "unpack", "unpack_own"]
 
 MAX_NUMBERS = 64
 MAX_NAME = 500  # characters of a tensor's or number's name
@@ -36,6 +36,7 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+_DTYPES = {name: dtype for dtype, name in _TYPES.items()}
 _NUMBER = re.compile(r"-?0x[01]\.[0-9a-f]{1,13}p[+-][0-9]{1,4}")  # what float.hex writes
 
 
@@ -106,7 +107,21 @@ def unpack(blob: bytes, like: Mapping[str, Tensor], numbers: Collection[str] | N
             name for name, tensor in like.items() if not _is_sound(data, tensor.dtype, starts[name], tensor.numel())
         )
         raise PayloadError(f"tensor '{bad}' holds NaN or infinite values, or truth values that are neither 0 nor 1")
-    return Payload({name: _view(data, starts[name], expected) for name, expected in like.items()}, found)
+    return Payload(
+        {name: _view(data, starts[name], tensor.dtype, tensor.shape) for name, tensor in like.items()}, found
+    )
+
+
+def unpack_own(blob: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a blob that this peer packed itself, in one copy of its data; nothing is checked."""
+    length = int.from_bytes(blob[:8], "little")
+    header = json.loads(blob[8 : 8 + length])
+    header.pop(_METADATA, None)
+    data = bytearray(memoryview(blob)[8 + length :])
+    return {
+        name: _view(data, entry["data_offsets"][0], _DTYPES[entry["dtype"]], entry["shape"])
+        for name, entry in header.items()
+    }
 
 
 def _read_header(blob: bytes, like: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
@@ -218,7 +233,8 @@ def _is_sound(data: bytearray, dtype: torch.dtype, offset: int, count: int) -> b
     return bool(values.sum().isfinite()) or bool(values.isfinite().all())
 
 
-def _view(data: bytearray, offset: int, expected: Tensor) -> Tensor:
-    if not expected.numel():
-        return torch.empty(expected.shape, dtype=expected.dtype)
-    return torch.frombuffer(data, dtype=expected.dtype, count=expected.numel(), offset=offset).view(expected.shape)
+def _view(data: bytearray, offset: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    count = math.prod(shape)
+    if not count:
+        return torch.empty(shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
@@ -18,6 +19,7 @@ from dimat_flwr.wire import names
 from tests.hostile.attacks import ESCAPES, EXCHANGE, HANDSHAKE, SCRIPT
 from tests.hostile.runs import HOSTILE, PEERS, TINY, attacked, check, check_folder, hostile, quick_setup
 from tests.in_process_app import ROOT, Run
+from tests.relay.toy_post import SimulatedClock
 
 _PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -85,6 +87,26 @@ def test_an_attack_on_the_handshake(results: Path, name: str) -> None:
     check_folder(run)
 
 
+def test_numbers_that_would_ruin_a_later_round_are_refused_at_once(results: Path) -> None:
+    """Found when they arrive, they are the sender's fault; a round later, the honest peer itself would have failed."""
+    intercept = hostile(
+        lambda turn: turn.floats(lambda x: torch.full_like(x, 1e20)) if turn.number == 0 else turn.reply
+    )
+    run = attacked(results, intercept, "cdsgd", rounds=3, overrides="batchnorm.policy=average")
+    check(run, lost=False, rounds=3)
+    assert {(event["peer"], event["round"]) for event in run.events("rejected")} == {(1, 1), (3, 1)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["as_many_notes_as_there_may_be", "names_of_control_characters", "huge_figures"])
+def test_a_long_run_cannot_be_talked_full(results: Path, name: str) -> None:
+    act = EXCHANGE["figures_of_1e100" if name == "huge_figures" else name].act
+    overrides = "training.local_steps=1 evaluate.every=100"
+    run = attacked(results, hostile(act), rounds=45, overrides=overrides)
+    check(run, lost=False, rounds=45)
+    assert (run.summary["muted"].keys() == {str(HOSTILE)}) == (name == "as_many_notes_as_there_may_be")
+
+
 Delivery = Callable[[Reply], Sequence[Reply]]
 
 
@@ -114,12 +136,13 @@ class Careless(LocalPost):
     exchanges = True
 
 
-def delivered(results: Path, deliver: Delivery, *, exchanges: bool = True, timeouts: str = "0.3") -> Run:
-    overrides = f"{TINY} relay.straggler_timeout={timeouts} relay.give_up_timeout={timeouts}"
-    config = {"overrides": overrides, "rounds": 2, "algorithm": "weight_averaging", "output-dir": str(results)}
+def delivered(results: Path, deliver: Delivery, *, exchanges: bool = True) -> Run:
+    config = {"overrides": TINY, "rounds": 2, "algorithm": "weight_averaging", "output-dir": str(results)}
     post = Careless(deliver, PEERS, config, ROOT / "conf")
     post.theirs, post.exchanges = set(), exchanges
-    return Run(launch(config, ROOT / "conf", "pytest", lambda *run: run_relay(post, *run)))
+    # Time passes only while the relay sleeps: so it is the hostile peer that is waited for, not a slow machine.
+    clock = SimulatedClock()
+    return Run(launch(config, ROOT / "conf", "pytest", lambda *run: run_relay(post, *run, clock)))
 
 
 def held_back() -> Delivery:
@@ -137,27 +160,27 @@ TERRIBLE = f"{SCRIPT}\n{ESCAPES}peer 0: " + "x\n" * 1_000_000
 
 
 @pytest.mark.parametrize(
-    ("deliver", "lost", "timeouts"),
+    ("deliver", "lost"),
     [
-        (lambda reply: [], True, "0.3"),
-        (held_back(), True, "0.3"),
-        (lambda reply: [reply, reply], False, "60"),
-        (lambda reply: [Reply(reply.message_id, None, TERRIBLE)], True, "60"),
-        (lambda reply: [Reply(reply.message_id, None, ""), reply], True, "60"),
-        (lambda reply: [Reply("999999", reply.content), Reply("", None, TERRIBLE), reply], False, "60"),
+        (lambda reply: [], True),
+        (held_back(), True),
+        (lambda reply: [reply, reply], False),
+        (lambda reply: [Reply(reply.message_id, None, TERRIBLE)], True),
+        (lambda reply: [Reply(reply.message_id, None, ""), reply], True),
+        (lambda reply: [Reply("999999", reply.content), Reply("", None, TERRIBLE), reply], False),
     ],
     ids=["never", "late", "twice", "an error", "an empty error and a reply", "under names of other messages"],
 )
-def test_what_happens_to_a_reply_on_its_way(results: Path, deliver: Delivery, lost: bool, timeouts: str) -> None:
-    check(delivered(results, deliver, timeouts=timeouts), lost=lost)
+def test_what_happens_to_a_reply_on_its_way(results: Path, deliver: Delivery, lost: bool) -> None:
+    check(delivered(results, deliver), lost=lost)
 
 
 def test_an_answer_to_the_handshake_that_comes_twice(results: Path) -> None:
-    check(delivered(results, lambda reply: [reply, reply], exchanges=False, timeouts="60"), lost=False)
+    check(delivered(results, lambda reply: [reply, reply], exchanges=False), lost=False)
 
 
 def test_an_error_in_answer_to_the_handshake_is_told_cleanly(results: Path) -> None:
     with pytest.raises(SetupError) as caught:
-        delivered(results, lambda r: [Reply(r.message_id, None, TERRIBLE)], exchanges=False, timeouts="60")
+        delivered(results, lambda r: [Reply(r.message_id, None, TERRIBLE)], exchanges=False)
     assert len(str(caught.value)) < 1_500
     assert not re.search("[\x1b\x00\u2028\u202e]|^peer 0", str(caught.value), re.MULTILINE)

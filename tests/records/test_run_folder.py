@@ -280,6 +280,28 @@ def test_a_killed_process_leaves_its_events_and_last_summary(tmp_path):
     assert load_summary(path)["status"] == "interrupted", "its writer is seen to be gone"
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_a_killed_writer_that_nobody_has_buried_does_not_live(folder):
+    """What `flwr stop`, SIGTERM and kill -9 leave of a simulation: its SuperLink never waits for it."""
+    killed = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    summary = json.loads((folder.path / "summary.json").read_text())
+    writer = summary["writer"] | {"process": killed.pid, "began": None}
+    (folder.path / "summary.json").write_text(json.dumps(summary | {"writer": writer}))
+    assert load_summary(folder.path)["status"] == "running"
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended and stays a zombie
+    assert load_summary(folder.path)["status"] == "interrupted"
+    killed.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_another_process_with_the_writers_number_is_not_the_writer(folder):
+    summary = json.loads((folder.path / "summary.json").read_text())
+    other = summary["writer"] | {"began": summary["writer"]["began"] - 1}
+    (folder.path / "summary.json").write_text(json.dumps(summary | {"writer": other}))
+    assert load_summary(folder.path)["status"] == "interrupted"
+
+
 def test_a_report_is_drawn_while_the_run_goes_and_not_too_often(drawn_folder):
     folder = drawn_folder
     folder.describe({"peers": 2, "edges": [[0, 1, 0.5], [1, 0, 0.5]]})

@@ -183,7 +183,9 @@ def test_one_payload_per_reader_reaches_only_its_reader() -> None:
     relay.ready(0.0)
     for peer in range(3):
         relay.answered(peer, {reader: f"{peer}->{reader}" for reader in range(3)})
-    for dispatch in relay.ready(1.0):
+    started = relay.ready(1.0)
+    assert [dispatch.peer for dispatch in started] == [0, 1, 2]
+    for dispatch in started:
         assert dict(dispatch.payloads) == {
             source: f"{source}->{dispatch.peer}" for source in range(3) if source != dispatch.peer
         }

@@ -11,7 +11,7 @@ from dimat_flwr.wire.instruction import Instruction, InstructionError, Next, rea
 
 SENT = Instruction(
     peer=2, peers=5, run="2026-01-01_000000-run", simulation=True, round=3, rounds=10, exchange="merge",
-    communicates=True, row=Row(0.1, {1: 1 / 3, 3: 0.3}, "columns"), absent={4: "late", 0: "failed"},
+    row=Row(0.1, {1: 1 / 3, 3: 0.3}, "columns"), absent={4: "late", 0: "failed"},
     next=Next(round=4, exchange="merge", stage="final_merge", readers=[1, 3]),
 )  # fmt: skip
 SETUP = Instruction(peer=-1, peers=5, run="r", simulation=False)

@@ -1,7 +1,7 @@
 """Adam."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -27,20 +27,29 @@ class Adam(Optimizer):
     betas: Betas = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
 
+    amsgrad: ClassVar[bool] = False
+    decoupled: ClassVar[bool] = False
+
     def build(self, params: Iterable[Parameter]) -> RunningOptimizer:
-        """Return it; its state is ``step`` (a scalar), ``exp_avg`` and ``exp_avg_sq``."""
-        return RunningAdam(
-            params, lr=self.lr, weight_decay=self.weight_decay, betas=self.betas, eps=self.eps, amsgrad=False
+        """Return it; its state is ``step`` (a scalar), ``exp_avg``, ``exp_avg_sq`` and AMSGrad's ``max_exp_avg_sq``."""
+        return _RunningAdam(
+            params,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            betas=self.betas,
+            eps=self.eps,
+            amsgrad=self.amsgrad,
+            decoupled=self.decoupled,
         )
 
 
-class RunningAdam(ForeachOptimizer):
+class _RunningAdam(ForeachOptimizer):
     """Adam at work; ``decoupled=True`` is AdamW, ``amsgrad=True`` AMSGrad, with ``max_exp_avg_sq`` in its state."""
 
     def update(self, parameters: list[Tensor], gradients: list[Tensor], settings: dict[str, Any]) -> None:
         """Take Adam's step; see ``ForeachOptimizer.update``."""
         (beta1, beta2), lr, decay = settings["betas"], settings["lr"], settings["weight_decay"]
-        if settings.get("decoupled"):
+        if settings["decoupled"]:
             torch._foreach_mul_(parameters, 1 - lr * decay)
         else:
             gradients = with_decay(parameters, gradients, decay)

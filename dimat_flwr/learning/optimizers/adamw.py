@@ -1,14 +1,12 @@
 """AdamW."""
 
-from collections.abc import Iterable
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch.nn import Parameter
 
 from dimat_flwr.component import STRICT
-from dimat_flwr.learning.optimizers.adam import Adam, RunningAdam
-from dimat_flwr.learning.optimizers.base import RunningOptimizer
+from dimat_flwr.learning.optimizers.adam import Adam
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -20,14 +18,4 @@ class AdamW(Adam):
 
     weight_decay: float = Field(default=0.01, ge=0, allow_inf_nan=False)
 
-    def build(self, params: Iterable[Parameter]) -> RunningOptimizer:
-        """Return it; its state is ``Adam``'s."""
-        return RunningAdam(
-            params,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            betas=self.betas,
-            eps=self.eps,
-            amsgrad=False,
-            decoupled=True,
-        )
+    decoupled: ClassVar[bool] = True
