@@ -6,7 +6,7 @@ from dimat_flwr.symmetry.group import AxisRef, Group
 from dimat_flwr.symmetry.permutation import Permutation
 from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tap import Tap
-from dimat_flwr.symmetry.traced import TracedModel
+from dimat_flwr.symmetry.tracing.traced import TracedModel
 from dimat_flwr.symmetry.verify import verify
 
 __all__ = [

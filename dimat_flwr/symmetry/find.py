@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dimat_flwr.symmetry.constraints.execute import Execution
+from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.errors import SymmetryError, TraceError
-from dimat_flwr.symmetry.execute import Execution
 from dimat_flwr.symmetry.group import Group
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.program import Program
-from dimat_flwr.symmetry.shapes import propagate_shapes
-from dimat_flwr.symmetry.solve import Draft, solve
+from dimat_flwr.symmetry.solving.solve import Draft, solve
+from dimat_flwr.symmetry.solving.visibility import find_taps
 from dimat_flwr.symmetry.spec import PermutationSpec
-from dimat_flwr.symmetry.trace import at_least_two, in_mode, trace_by_export, trace_symbolically, where
-from dimat_flwr.symmetry.traced import TracedModel
-from dimat_flwr.symmetry.visibility import find_taps
+from dimat_flwr.symmetry.tracing.program import Program
+from dimat_flwr.symmetry.tracing.shapes import propagate_shapes
+from dimat_flwr.symmetry.tracing.trace import at_least_two, in_mode, trace_by_export, trace_symbolically, where
+from dimat_flwr.symmetry.tracing.traced import TracedModel
 
 
 def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> PermutationSpec:

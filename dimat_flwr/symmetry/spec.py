@@ -9,7 +9,7 @@ from torch import Tensor
 from dimat_flwr.symmetry.errors import SymmetryError
 from dimat_flwr.symmetry.group import Group
 from dimat_flwr.symmetry.permutation import Permutation
-from dimat_flwr.symmetry.traced import TracedModel
+from dimat_flwr.symmetry.tracing.traced import TracedModel
 
 
 @dataclass(frozen=True, eq=False)

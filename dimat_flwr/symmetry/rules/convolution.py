@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Param, Shape, Value
 from dimat_flwr.symmetry.rules.linear import read_axis
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
-from dimat_flwr.symmetry.value import Param, Shape, Value
 
 
 @rule("conv1d", "conv2d", "conv3d")

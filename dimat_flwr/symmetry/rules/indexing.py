@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.atoms import Ints
-from dimat_flwr.symmetry.join import as_value
-from dimat_flwr.symmetry.moves import Tensorlike
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.atoms import Ints
+from dimat_flwr.symmetry.constraints.join import as_value
+from dimat_flwr.symmetry.constraints.moves import Tensorlike
+from dimat_flwr.symmetry.constraints.value import Const, Param, Value, line
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
-from dimat_flwr.symmetry.value import Const, Param, Value, line
 
 
 def _cut(ctx: Context, x: Tensorlike, dim: int, sizes: Sequence[int]) -> tuple[Tensorlike, ...]:

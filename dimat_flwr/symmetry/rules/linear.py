@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.atoms import Ints
-from dimat_flwr.symmetry.contraction import contract
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
-from dimat_flwr.symmetry.ledger import AxisRecord, Ledger
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.atoms import Ints
+from dimat_flwr.symmetry.constraints.contraction import contract
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
+from dimat_flwr.symmetry.constraints.ledger import AxisRecord, Ledger
+from dimat_flwr.symmetry.constraints.value import Param, Shape, Value
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
-from dimat_flwr.symmetry.value import Param, Shape, Value
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise, tie_along
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, tie_along
+from dimat_flwr.symmetry.constraints.value import Value
 from dimat_flwr.symmetry.rules.reductions import scaled_along
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
-from dimat_flwr.symmetry.value import Value
 
 
 def _per_channel(ctx: Context, value: Value, vectors: Sequence[Any]) -> Value:

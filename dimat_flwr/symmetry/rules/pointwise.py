@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dimat_flwr.symmetry.join import elementwise
+from dimat_flwr.symmetry.constraints.join import elementwise
+from dimat_flwr.symmetry.constraints.value import Const, Param, Value
 from dimat_flwr.symmetry.rules.registry import Context, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
-from dimat_flwr.symmetry.value import Const, Param, Value
 
 _POINTWISE = (
     "abs", "absolute", "acos", "acosh", "add", "addcdiv", "addcmul", "alpha_dropout", "and", "and_", "asin",

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.join import as_value, reduce, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.join import as_value, reduce, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Value
 from dimat_flwr.symmetry.rules.indexing import chunk
 from dimat_flwr.symmetry.rules.pointwise import pointwise
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
-from dimat_flwr.symmetry.value import Value
 
 
 def _dims(dim: Any, rank: int) -> frozenset[int]:

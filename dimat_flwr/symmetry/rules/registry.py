@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Shape
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Shape
 
 Rule = Callable[..., Any]
 RULES: dict[str, Rule] = {}

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.join import as_value, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.moves import Tensorlike
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.join import as_value, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.moves import Tensorlike
+from dimat_flwr.symmetry.constraints.value import Const, Param, Shape, Value
 from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
-from dimat_flwr.symmetry.value import Const, Param, Shape, Value
 
 
 def _ints(args: Sequence[Any]) -> list[int]:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.closure import Sequence
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.solving.closure import Sequence
 
 Hashes = npt.NDArray[np.uint64]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dimat_flwr.symmetry.atoms import FIXED, Ints
+from dimat_flwr.symmetry.constraints.atoms import FIXED, Ints
 
 Shape = tuple[int, ...]
 

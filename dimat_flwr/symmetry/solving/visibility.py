@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from torch import fx
 
-from dimat_flwr.symmetry.colours import Colours
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.modules import statement_of
-from dimat_flwr.symmetry.program import Program, operator_name
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Value
 from dimat_flwr.symmetry.rules import RULES
 from dimat_flwr.symmetry.rules.pointwise import pointwise, prelu, same
-from dimat_flwr.symmetry.signature import slots_of
-from dimat_flwr.symmetry.solve import Draft
+from dimat_flwr.symmetry.solving.colours import Colours
+from dimat_flwr.symmetry.solving.signature import slots_of
+from dimat_flwr.symmetry.solving.solve import Draft
 from dimat_flwr.symmetry.tap import Tap
-from dimat_flwr.symmetry.value import Value
+from dimat_flwr.symmetry.tracing.modules import statement_of
+from dimat_flwr.symmetry.tracing.program import Program, operator_name
 
 _MIXING = ("linear", "conv", "convolution", "matmul", "bmm", "mm", "addmm", "einsum", "embedding", "scaled_dot_product")
 _PASSING = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Atoms, Ints
-from dimat_flwr.symmetry.value import Param, Shape, Value, compress, line
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Atoms, Ints
+from dimat_flwr.symmetry.constraints.value import Param, Shape, Value, compress, line
 
 
 @dataclass(eq=False)

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, fx
 
-from dimat_flwr.symmetry.program import Program
 from dimat_flwr.symmetry.tap import Tap
+from dimat_flwr.symmetry.tracing.program import Program
 
 
 class TracedModel:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from dimat_flwr.symmetry.program import Program
+from dimat_flwr.symmetry.tracing.program import Program
 
 Sizes = Any  # a torch.Size per tensor, in the tuples, lists and dicts the operator returned
 

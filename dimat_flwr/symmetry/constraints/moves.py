@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Param, Shape, Value, line
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Param, Shape, Value, line
 
 Tensorlike = Value | Param
 

@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.closure import Sequence
-from dimat_flwr.symmetry.colours import Colours, Hashes
-from dimat_flwr.symmetry.ledger import Ledger, Membership
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger, Membership
+from dimat_flwr.symmetry.solving.closure import Sequence
+from dimat_flwr.symmetry.solving.colours import Colours, Hashes
 
 
 def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import ElementRecord, Ledger
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import ElementRecord, Ledger
 
 
 @dataclass(frozen=True, eq=False)

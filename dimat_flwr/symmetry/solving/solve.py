@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from dimat_flwr.symmetry.atoms import FIXED, Ints
-from dimat_flwr.symmetry.closure import Sequence, close
-from dimat_flwr.symmetry.colours import Colours, colour
+from dimat_flwr.symmetry.constraints.atoms import FIXED, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.group import AxisRef
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.signature import Signatures, signatures, slots_of
+from dimat_flwr.symmetry.solving.closure import Sequence, close
+from dimat_flwr.symmetry.solving.colours import Colours, colour
+from dimat_flwr.symmetry.solving.signature import Signatures, signatures, slots_of
 
 _KINDS = ("heads", "groups", "blocks")  # the most telling name wins if blocks are several things
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, Ints
-from dimat_flwr.symmetry.join import Operand, as_value, blocks_over, meet, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Value
+from dimat_flwr.symmetry.constraints.atoms import FIXED, Ints
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, blocks_over, meet, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Value
 
 
 def contract(left: Operand, right: Operand, equation: tuple[str, str, str], ledger: Ledger) -> Value:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.modules import statement_of
-from dimat_flwr.symmetry.program import Program, operator_name, writes_in_place
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Const, Param, Shape, Value, is_symbolic
 from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
-from dimat_flwr.symmetry.shapes import Sizes
-from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
+from dimat_flwr.symmetry.tracing.modules import statement_of
+from dimat_flwr.symmetry.tracing.program import Program, operator_name, writes_in_place
+from dimat_flwr.symmetry.tracing.shapes import Sizes
 
 _WITH_STATE = (
     "batch_norm",

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
 
-from dimat_flwr.symmetry.attention_module import can_expand, expand
 from dimat_flwr.symmetry.errors import TraceError
-from dimat_flwr.symmetry.modules import is_leaf
-from dimat_flwr.symmetry.program import Program, operator_name, writes_in_place
+from dimat_flwr.symmetry.tracing.attention_module import can_expand, expand
+from dimat_flwr.symmetry.tracing.modules import is_leaf
+from dimat_flwr.symmetry.tracing.program import Program, operator_name, writes_in_place
 
 _HERE = os.path.dirname(__file__)
 
