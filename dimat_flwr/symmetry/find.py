@@ -16,8 +16,9 @@ from dimat_flwr.symmetry.solving.visibility import find_taps
 from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tracing.program import Program
 from dimat_flwr.symmetry.tracing.shapes import propagate_shapes
-from dimat_flwr.symmetry.tracing.trace import at_least_two, in_mode, trace_by_export, trace_symbolically, where
+from dimat_flwr.symmetry.tracing.trace import at_least_two, trace_by_export, trace_symbolically, where
 from dimat_flwr.symmetry.tracing.traced import TracedModel
+from dimat_flwr.symmetry.tracing.untouched import in_mode, untouched
 
 
 def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> PermutationSpec:
@@ -45,7 +46,7 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
     failures: list[str] = []
     for tracer in (trace_symbolically, trace_by_export):
         try:
-            with in_mode(model, train=False):
+            with untouched(model), in_mode(model, train=False):
                 program = tracer(model, inputs)
             reading = _read(program, network, tuple(at_least_two(x) for x in inputs))
         except Exception as error:  # noqa: BLE001  # tracing runs the user's code: whatever it raises is reported
@@ -95,8 +96,8 @@ def _aliases(model: nn.Module) -> dict[str, str]:
 
 def _read(program: Program, network: _Network, inputs: tuple[Any, ...], ledger: Ledger | None = None) -> _Reading:
     ledger = network.ledger() if ledger is None else ledger
-    sizes = propagate_shapes(program, network.state, inputs)
-    execution = Execution(program, sizes, network.state, network.parameters, network.aliases, ledger)
+    shapes = propagate_shapes(program, network.state, inputs)
+    execution = Execution(program, shapes, network.state, network.parameters, network.aliases, ledger)
     execution.run()
     return _Reading(program, ledger, execution.values)
 
@@ -109,7 +110,7 @@ def _read_training_only(
     if not unused:
         return ()
     try:
-        with in_mode(model, train=True):
+        with untouched(model), in_mode(model, train=True):
             program = trace_symbolically(model, inputs)
         _read(program, network, tuple(at_least_two(x) for x in inputs), reading.ledger)
     except Exception as error:  # noqa: BLE001  # as above

@@ -14,7 +14,7 @@ from dimat_flwr.seeding import derive_seed
 from dimat_flwr.symmetry.errors import SymmetryError
 from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tracing.program import operator_name
-from dimat_flwr.symmetry.tracing.trace import in_mode
+from dimat_flwr.symmetry.tracing.untouched import in_mode
 
 _SAMPLES = 4  # statistics of fewer are ill-conditioned
 

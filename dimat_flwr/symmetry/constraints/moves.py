@@ -79,7 +79,8 @@ def cat(xs: Sequence[Value], dim: int, ledger: Ledger) -> Value:
         arrays.append(np.concatenate([np.broadcast_to(p, f) for p, f in zip(parts, full, strict=True)], axis=dim))
     atoms, roles = arrays
     movable = [np.unique(x.atoms[x.atoms > UNIFORM]) for x in xs]
-    if sum(map(len, movable)) > len(np.unique(np.concatenate(movable))):  # the same places in several parts
+    uniform = sum(bool((x.atoms == UNIFORM).any()) for x in xs) > 1  # one constant is not another
+    if uniform or sum(map(len, movable)) > len(np.unique(np.concatenate(movable))):  # the same places in several parts
         part = np.repeat(np.arange(len(xs), dtype=np.int64), [x.shape[dim] for x in xs])
         roles = ledger.combine(roles, _along(part, dim, len(shape)))
     return ledger.settle(Value(shape, atoms, ledger.refresh(roles), spread))

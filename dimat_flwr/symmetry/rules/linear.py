@@ -10,7 +10,8 @@ from dimat_flwr.symmetry.constraints.contraction import contract
 from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
 from dimat_flwr.symmetry.constraints.ledger import AxisRecord, Ledger
 from dimat_flwr.symmetry.constraints.value import Param, Shape, Value
-from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
+from dimat_flwr.symmetry.rules.context import Context
+from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -58,7 +59,7 @@ def _fit(array: Ints, rank: int) -> Ints:
     return array
 
 
-@rule("linear")
+@rule("linear", kind="mixes")
 def linear(ctx: Context, x: Operand, weight: Operand, bias: Operand | None = None) -> Value:
     """X @ weight.T + bias, weight of shape (out, in)."""
     value = as_value(x, ctx.ledger)
@@ -89,7 +90,7 @@ def _generic_linear(x: Value, weight: Operand, ledger: Ledger) -> Value:
     return contract(x, w, (lead + "y", "zy", lead + "z"), ledger)
 
 
-@rule("matmul", "bmm", "mm", "mv", "dot")
+@rule("matmul", "bmm", "mm", "mv", "dot", kind="mixes")
 def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     """Matrix product with broadcast batch dims; a parameter on the right (or left) is a weight."""
     if isinstance(y, Param) and len(y.shape) == 2:
@@ -111,13 +112,13 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     return as_value(moves.reshape(result, ctx.shape, ctx.ledger), ctx.ledger)
 
 
-@rule("addmm", "addbmm", "baddbmm")
+@rule("addmm", "addbmm", "baddbmm", kind="mixes")
 def addmm(ctx: Context, bias: Operand, x: Operand, y: Operand, *, beta: Any = 1, alpha: Any = 1) -> Value:
     """Bias + x @ y."""
     return elementwise([matmul(ctx, x, y), bias], ctx.ledger)
 
 
-@rule("einsum")
+@rule("einsum", kind="mixes")
 def einsum(ctx: Context, equation: str, *operands: Any, **kwargs: Any) -> Value:
     """An einsum of two operands in which every summed letter is in both."""
     listed = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
@@ -137,20 +138,16 @@ def einsum(ctx: Context, equation: str, *operands: Any, **kwargs: Any) -> Value:
     return contract(as_value(a, ctx.ledger), as_value(b, ctx.ledger), (labels[0], labels[1], out), ctx.ledger)
 
 
-@rule("embedding")
+@rule("embedding", kind="mixes")
 def embedding(ctx: Context, x: Any, weight: Any, *args: Any, **kwargs: Any) -> Value:
     """Rows of the weight (entries, features): the features move, the entries stay."""
     if not isinstance(weight, Param) and isinstance(x, Param):  # the operator has the weight first
         x, weight = weight, x
-    axis = weight.axis_of(1) if isinstance(weight, Param) else None
-    if axis is None or (isinstance(x, Value) and x.varying) or isinstance(x, Param):
+    if not isinstance(weight, Param) or isinstance(x, Param) or (isinstance(x, Value) and x.varying):
         raise UnsupportedError("an embedding other than by a parameter and an index that does not move")
-    record = ctx.ledger.axis(weight.name, axis[0])
+    ctx.reads(x)
+    result = ctx.fresh_axis(weight, 1, dim=len(ctx.shape) - 1)
     entries = weight.axis_of(0)
     if entries is not None:
-        rows = ctx.ledger.axis(weight.name, entries[0])
-        ctx.ledger.fix(rows.atoms[entries[1]])
-    shape = ctx.shape
-    atoms = record.atoms[axis[1]].reshape([1] * (len(shape) - 1) + [-1])
-    roles = ctx.ledger.refresh(np.zeros((1,) * len(shape), np.int64))
-    return Value(shape, atoms, roles, tuple(size > 1 for size in shape))
+        ctx.ledger.fix(ctx.ledger.axis(weight.name, entries[0]).atoms[entries[1]])
+    return result

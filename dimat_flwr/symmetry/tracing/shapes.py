@@ -1,6 +1,7 @@
-"""The shape of every value of a program, without computing any of them."""
+"""The shape and type of every value of a program, without computing any of them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -12,12 +13,27 @@ from dimat_flwr.symmetry.tracing.program import Program
 Sizes = Any  # a torch.Size per tensor, in the tuples, lists and dicts the operator returned
 
 
-def propagate_shapes(program: Program, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> dict[str, Sizes]:
-    """Return node -> shape of its value (for several values, the same structure of shapes)."""
-    shapes: dict[str, Sizes] = {}
+@dataclass(frozen=True)
+class Shapes:
+    """What is known of the values of a program's nodes.
+
+    Attributes:
+        sizes: node -> shape (for several values, the same structure of shapes; ``None`` for what is no tensor).
+        dtypes: node -> type, for nodes whose value is one tensor.
+    """
+
+    sizes: dict[str, Sizes] = field(default_factory=dict)
+    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+
+
+def propagate_shapes(program: Program, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Shapes:
+    """Return the shapes and types of all values for the given inputs (flat, in the order of the program's)."""
+    shapes = Shapes()
 
     def note(node: fx.Node, value: Any) -> None:
-        shapes[node.name] = _sizes(value)
+        shapes.sizes[node.name] = _sizes(value)
+        if isinstance(value, Tensor):
+            shapes.dtypes[node.name] = value.dtype
 
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake_state = {name: mode.from_tensor(tensor, static_shapes=True) for name, tensor in state.items()}

@@ -5,8 +5,6 @@ import inspect
 import math
 import os
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from torch.export import Dim, ExportedProgram, export
 from dimat_flwr.symmetry.errors import TraceError
 from dimat_flwr.symmetry.tracing.attention_module import can_expand, expand
 from dimat_flwr.symmetry.tracing.modules import is_leaf
-from dimat_flwr.symmetry.tracing.program import Program, operator_name, writes_in_place
+from dimat_flwr.symmetry.tracing.program import Program, operator_name, rule_of, written_by
 
 _HERE = os.path.dirname(__file__)
 
@@ -39,23 +37,13 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-@contextmanager
-def in_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
-    """Put the model in a mode, and every module of it back into its own afterwards."""
-    modes = {module: module.training for module in model.modules()}
-    model.train(train)
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-
-
 def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
     """Trace with torch.fx: independent of the sizes, in milliseconds; refuses control flow over tensors."""
     hooked = [name for name, m in model.named_modules() if m._forward_pre_hooks or m._forward_hooks]
     if hooked:  # what a hook does to a layer kept whole would not be seen
         raise TraceError(f"modules {hooked[:5]} have forward hooks")
+    if "forward" in vars(model) or type(model).__call__ is not nn.Module.__call__:
+        raise TraceError("the network is not called through its class's forward")
     parameters = list(inspect.signature(model.forward).parameters.values())
     rest = {
         p.name: p.default
@@ -95,7 +83,11 @@ def trace_by_export(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
         exported = export(model, doubled, dynamic_shapes=dynamic, strict=False)
         program = _from_export(exported)
         # Writes into parts of tensors are only understood once they are rewritten as operators that return new ones.
-        return _from_export(exported.run_decompositions({})) if mutates_views(program) else program
+        if mutates_views(program):
+            program = _from_export(exported.run_decompositions({}))
+    if mutates_views(program):
+        raise TraceError("the forward pass writes into tensors that it reads under other names: return new ones")
+    return program
 
 
 def _from_export(exported: ExportedProgram) -> Program:
@@ -133,31 +125,37 @@ def _without_weights(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model, memo)
 
 
-_VIEWS = ("getitem", "view", "chunk", "split", "unbind", "select", "narrow", "transpose", "permute", "t", "diagonal",
-          "slice", "squeeze", "unsqueeze", "expand", "reshape", "flatten", "movedim", "unflatten", "T")  # fmt: skip
-
-
 def mutates_views(program: Program) -> bool:
-    """Whether an operator of the graph writes into a tensor that others see under another name, or a part of it.
+    """Whether an operator writes into memory that is later read under another name than the one it wrote to.
 
     Only torch.export can rewrite such a network without writes.
     """
-    for node in program.graph.nodes:
-        inside = node.op == "call_module" and getattr(program.modules[str(node.target)], "inplace", False)
-        written = node.args[0] if node.args and (inside or writes_in_place(node)) else None
-        if operator_name(node.target) == "setitem":
+    nodes = list(program.graph.nodes)
+    order = {node: n for n, node in enumerate(nodes)}
+    base: dict[fx.Node, fx.Node] = {}  # node -> the node that made the memory it may share
+    sharing: dict[fx.Node, list[fx.Node]] = {}
+    for n, node in enumerate(nodes):
+        written = written_by(node)
+        if node.op == "call_module" and getattr(program.modules[str(node.target)], "inplace", False):
+            written = node.all_input_nodes[:1]
+        if operator_name(node.target) == "setitem" or "out" in node.kwargs:
             return True
-        if isinstance(written, fx.Node) and any(_is_view(user) for user in written.users if user is not node):
-            return True
-        while isinstance(written, fx.Node) and _is_view(written):
-            written = written.args[0]
-            if isinstance(written, fx.Node) and len(written.users) > 1:
+        for target in written:
+            others = [m for m in sharing[base[target]] if m is not target]
+            if any(order[user] > n for m in others for user in m.users):
                 return True
+        source = next(iter(written or (node.all_input_nodes if _may_alias(node, program) else ())), None)
+        base[node] = node if source is None else base[source]
+        sharing.setdefault(base[node], []).append(node)
     return False
 
 
-def _is_view(node: fx.Node) -> bool:
-    return node.op in ("call_function", "call_method") and operator_name(node.target) in _VIEWS
+def _may_alias(node: fx.Node, program: Program) -> bool:
+    """Whether a node's value may share memory with its first operand; an unknown operator's may."""
+    if node.op not in ("call_function", "call_method", "call_module"):
+        return False
+    rule = rule_of(node, program.modules)
+    return rule is None or rule.aliases
 
 
 def where(error: BaseException) -> str:
