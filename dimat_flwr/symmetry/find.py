@@ -14,14 +14,15 @@ from dimat_flwr.symmetry.group import Group
 from dimat_flwr.symmetry.solving.solve import Draft, solve
 from dimat_flwr.symmetry.solving.visibility import find_taps
 from dimat_flwr.symmetry.spec import PermutationSpec
+from dimat_flwr.symmetry.tracing.call import Call, Example, at_least_two
 from dimat_flwr.symmetry.tracing.program import Program
 from dimat_flwr.symmetry.tracing.shapes import propagate_shapes
-from dimat_flwr.symmetry.tracing.trace import at_least_two, trace_by_export, trace_symbolically, where
+from dimat_flwr.symmetry.tracing.trace import trace_by_export, trace_symbolically, where
 from dimat_flwr.symmetry.tracing.traced import TracedModel
 from dimat_flwr.symmetry.tracing.untouched import in_mode, untouched
 
 
-def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, ...]) -> PermutationSpec:
+def find_permutation_spec(model: nn.Module, example_input: Example) -> PermutationSpec:
     """Find which axes of a network's tensors share a permutation.
 
     The forward pass is traced (torch.fx, or torch.export where Python control flow needs it) and executed
@@ -31,7 +32,8 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
 
     Args:
         model: any network; left as it was, in its own mode.
-        example_input: what the network takes, on the model's device; a tuple for several inputs. Dim 0 is the batch.
+        example_input: what the network takes, on the model's device; a tuple for several inputs, a mapping for
+            named ones. Dim 0 is the batch.
 
     Returns:
         The specification; the same for the same network, whatever its weights.
@@ -39,7 +41,7 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
     Raises:
         TraceError: the forward pass could not be traced; the message names the line.
     """
-    inputs = example_input if isinstance(example_input, tuple) else (example_input,)
+    call = Call.of(example_input)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     network = _Network(state, _aliases(model), frozenset(dict(model.named_parameters())))
     best: _Reading | None = None
@@ -47,8 +49,8 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
     for tracer in (trace_symbolically, trace_by_export):
         try:
             with untouched(model), in_mode(model, train=False):
-                program = tracer(model, inputs)
-            reading = _read(program, network, tuple(at_least_two(x) for x in inputs))
+                program = tracer(model, call)
+            reading = _read(program, network, at_least_two(call))
         except Exception as error:  # noqa: BLE001  # tracing runs the user's code: whatever it raises is reported
             failures.append(f"{tracer.__name__}: {type(error).__name__}: {error} {where(error)}")
             continue
@@ -62,7 +64,7 @@ def find_permutation_spec(model: nn.Module, example_input: Tensor | tuple[Any, .
             "the network takes. Where its forward pass branches on the values of tensors, use torch.where instead of "
             "if, or move that part out of the model"
         )
-    training_only = _read_training_only(model, inputs, network, best)
+    training_only = _read_training_only(model, call, network, best)
     return _specification(best, network, training_only)
 
 
@@ -94,25 +96,23 @@ def _aliases(model: nn.Module) -> dict[str, str]:
     return aliases
 
 
-def _read(program: Program, network: _Network, inputs: tuple[Any, ...], ledger: Ledger | None = None) -> _Reading:
+def _read(program: Program, network: _Network, call: Call, ledger: Ledger | None = None) -> _Reading:
     ledger = network.ledger() if ledger is None else ledger
-    shapes = propagate_shapes(program, network.state, inputs)
+    shapes = propagate_shapes(program, network.state, call)
     execution = Execution(program, shapes, network.state, network.parameters, network.aliases, ledger)
     execution.run()
     return _Reading(program, ledger, execution.values)
 
 
-def _read_training_only(
-    model: nn.Module, inputs: tuple[Any, ...], network: _Network, reading: _Reading
-) -> tuple[str, ...]:
+def _read_training_only(model: nn.Module, call: Call, network: _Network, reading: _Reading) -> tuple[str, ...]:
     """Take in what only runs in training, such as auxiliary classifiers: it reads the same units."""
     unused = sorted(network.parameters - reading.ledger.used - network.aliases.keys())
     if not unused:
         return ()
     try:
         with untouched(model), in_mode(model, train=True):
-            program = trace_symbolically(model, inputs)
-        _read(program, network, tuple(at_least_two(x) for x in inputs), reading.ledger)
+            program = trace_symbolically(model, call)
+        _read(program, network, at_least_two(call), reading.ledger)
     except Exception as error:  # noqa: BLE001  # as above
         reading.ledger.warn(f"train mode could not be traced ({type(error).__name__}: {error}) {where(error)}")
     still = sorted(set(unused) - reading.ledger.used)

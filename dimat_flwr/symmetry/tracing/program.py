@@ -1,6 +1,6 @@
 """A traced forward pass in one form, whichever tracer made it, and running it with given weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from dimat_flwr.symmetry.errors import SymmetryError
 from dimat_flwr.symmetry.rules import RULES, Rule
+from dimat_flwr.symmetry.tracing.call import Call
 from dimat_flwr.symmetry.tracing.modules import layer_of
 
 
@@ -20,7 +21,9 @@ class Program:
 
     Attributes:
         graph: its nodes; placeholders are inputs, or tensors of the state dict.
-        inputs: names of the placeholder nodes that take the network's inputs, in order.
+        inputs: names of the placeholder nodes that take the leaves of a call, in order; ``None`` for leaves that are
+            part of the program text.
+        call: a call of the network, for the order of its leaves.
         tensors: node -> name in the state dict, for nodes that read a parameter or buffer.
         constants: node -> tensor that the program text holds.
         modules: target -> module of the ``call_module`` nodes, on the meta device where parameters are concerned.
@@ -28,7 +31,8 @@ class Program:
     """
 
     graph: fx.Graph
-    inputs: tuple[str, ...]
+    inputs: tuple[str | None, ...]
+    call: Call
     tensors: Mapping[str, str]
     constants: Mapping[str, Tensor]
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
@@ -37,7 +41,7 @@ class Program:
     def run(
         self,
         state: Mapping[str, Tensor],
-        inputs: Sequence[Any],
+        call: Call,
         on_node: Callable[[fx.Node, Any], None] | None = None,
         *,
         train: bool = False,
@@ -47,10 +51,9 @@ class Program:
         Raises:
             SymmetryError: an input or tensor is missing, or an operator failed (the message names its line).
         """
-        if len(inputs) != len(self.inputs):
-            raise SymmetryError(f"the traced network takes {len(self.inputs)} inputs, got {len(inputs)}")
-        fed = dict(zip(self.inputs, inputs, strict=True))
-        device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
+        leaves = call.leaves(self.call)
+        fed = {name: leaf for name, leaf in zip(self.inputs, leaves, strict=True) if name is not None}
+        device = next((x.device for x in leaves if isinstance(x, Tensor)), torch.device("cpu"))
         env: dict[str, Any] = {}
         for node in self.graph.nodes:
             if node.op == "output":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dimat_flwr.symmetry.tracing.call import Call
 from dimat_flwr.symmetry.tracing.program import Program
 
 Sizes = Any  # a torch.Size per tensor, in the tuples, lists and dicts the operator returned
@@ -26,8 +27,8 @@ class Shapes:
     dtypes: dict[str, torch.dtype] = field(default_factory=dict)
 
 
-def propagate_shapes(program: Program, state: Mapping[str, Tensor], inputs: tuple[Any, ...]) -> Shapes:
-    """Return the shapes and types of all values for the given inputs (flat, in the order of the program's)."""
+def propagate_shapes(program: Program, state: Mapping[str, Tensor], call: Call) -> Shapes:
+    """Return the shapes and types of all values for a call."""
     shapes = Shapes()
 
     def note(node: fx.Node, value: Any) -> None:
@@ -37,8 +38,8 @@ def propagate_shapes(program: Program, state: Mapping[str, Tensor], inputs: tupl
 
     with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True) as mode:
         fake_state = {name: mode.from_tensor(tensor, static_shapes=True) for name, tensor in state.items()}
-        fake_inputs = [mode.from_tensor(x, static_shapes=True) if isinstance(x, Tensor) else x for x in inputs]
-        program.run(fake_state, fake_inputs, note)
+        fake = call.map(lambda x: mode.from_tensor(x, static_shapes=True) if isinstance(x, Tensor) else x)
+        program.run(fake_state, fake, note)
     return shapes
 
 

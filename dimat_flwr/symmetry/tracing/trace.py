@@ -13,6 +13,8 @@ from torch.export import Dim, ExportedProgram, export
 
 from dimat_flwr.symmetry.errors import TraceError
 from dimat_flwr.symmetry.tracing.attention_module import can_expand, expand
+from dimat_flwr.symmetry.tracing.call import Call, at_least_two
+from dimat_flwr.symmetry.tracing.inline import flattened
 from dimat_flwr.symmetry.tracing.modules import is_leaf
 from dimat_flwr.symmetry.tracing.program import Program, operator_name, rule_of, written_by
 
@@ -37,60 +39,85 @@ class _Tracer(fx.Tracer):
         return super().call_module(m, forward, args, kwargs)
 
 
-def trace_symbolically(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
+def trace_symbolically(model: nn.Module, call: Call) -> Program:
     """Trace with torch.fx: independent of the sizes, in milliseconds; refuses control flow over tensors."""
     hooked = [name for name, m in model.named_modules() if m._forward_pre_hooks or m._forward_hooks]
     if hooked:  # what a hook does to a layer kept whole would not be seen
         raise TraceError(f"modules {hooked[:5]} have forward hooks")
     if "forward" in vars(model) or type(model).__call__ is not nn.Module.__call__:
         raise TraceError("the network is not called through its class's forward")
-    parameters = list(inspect.signature(model.forward).parameters.values())
-    rest = {
-        p.name: p.default
-        for p in parameters[len(inputs) :]
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.default is not p.empty
-    }
-    graph = _Tracer().trace(model, concrete_args=rest or None)
-    placeholders = [n for n in graph.nodes if n.op == "placeholder"]
-    known = {
-        **dict(model.named_parameters(remove_duplicate=False)),
-        **dict(model.named_buffers(remove_duplicate=False)),
-    }
-    tensors, constants = {}, {}
-    for node in graph.nodes:
-        if node.op == "get_attr":
-            if str(node.target) in known and str(node.target) in model.state_dict():
-                tensors[node.name] = str(node.target)
-            else:
-                constants[node.name] = _attribute(model, str(node.target)).detach().clone()
+    names = _names_of_leaves(model, call)
+    given = dict(zip(names, call.leaves(), strict=True))
+    parameters = inspect.signature(model.forward).parameters.values()
+    rest = {p.name: given.get(p.name, p.default) for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    fixed = {name: value for name, value in rest.items() if not isinstance(value, Tensor)}
+    graph = _Tracer().trace(model, concrete_args=fixed or None)
+    fed = {str(n.target): n.name for n in graph.nodes if n.op == "placeholder" and n.target in given}
+    for node in [n for n in graph.nodes if n.op == "placeholder" and n.name not in fed.values()]:
+        _erase(graph, node)
+    tensors, constants = _read_attributes(model, graph)
     called = {str(n.target) for n in graph.nodes if n.op == "call_module"}
     skeleton = _without_weights(model)
     modules = {target: skeleton.get_submodule(target) for target in called}
-    fed = tuple(n.name for n in placeholders[: len(inputs)])
-    for node in placeholders[len(inputs) :]:
-        graph.erase_node(node)
-    program = Program(graph, fed, tensors, constants, modules)
+    program = Program(graph, tuple(fed.get(name) for name in names), call, tensors, constants, modules)
     if mutates_views(program):
         raise TraceError("the forward pass writes into parts of tensors")
     return program
 
 
-def trace_by_export(model: nn.Module, inputs: tuple[Any, ...]) -> Program:
+def _names_of_leaves(model: nn.Module, call: Call) -> list[str]:
+    """Return the name of the parameter of ``forward`` that each leaf of a call is given to."""
+    bound = inspect.signature(model.forward).bind(*call.args, **call.kwargs)
+    names = [*list(bound.arguments)[: len(call.args)], *call.kwargs]
+    if len(names) != len(call.leaves()) or not set(names) <= set(bound.arguments):
+        raise TraceError("inputs inside of containers, or beyond the named parameters of forward")
+    return names
+
+
+def _erase(graph: fx.Graph, node: fx.Node) -> None:
+    """Remove an input that the program text holds, and the checks that it is still what it was."""
+    for user in list(node.users):
+        if operator_name(user.target) not in ("eq", "_assert", "torch.fx._symbolic_trace._assert_is_none"):
+            raise TraceError(f"the forward pass uses '{node.target}', which the example does not give")
+        _erase(graph, user)
+    graph.erase_node(node)
+
+
+def _read_attributes(model: nn.Module, graph: fx.Graph) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Return node -> name in the state dict, and node -> constant, of the tensors that a graph reads."""
+    saved = model.state_dict()
+    tensors, constants = {}, {}
+    for node in graph.nodes:
+        if node.op == "get_attr":
+            if str(node.target) in saved:
+                tensors[node.name] = str(node.target)
+            else:
+                constants[node.name] = _attribute(model, str(node.target)).detach().clone()
+    return tensors, constants
+
+
+def trace_by_export(model: nn.Module, call: Call) -> Program:
     """Trace with torch.export: slower, but through any Python that does not depend on the values of tensors."""
-    doubled = tuple(at_least_two(x) for x in inputs)
-    dynamic = tuple({0: Dim.AUTO} if isinstance(x, Tensor) and x.ndim else None for x in doubled)
+    call = at_least_two(call)
+    samples = call.samples
+
+    def batch(x: Any) -> Any:
+        return {0: Dim.AUTO} if isinstance(x, Tensor) and x.ndim and x.shape[0] == samples else None
+
+    given = inspect.signature(model.forward).bind(*call.args, **call.kwargs).arguments
+    dynamic = Call((), dict(given)).map(batch).kwargs
     with torch.enable_grad():  # without gradients nn.Transformer takes a fused path that hides its operators
-        exported = export(model, doubled, dynamic_shapes=dynamic, strict=False)
-        program = _from_export(exported)
+        exported = export(model, call.args, call.kwargs, dynamic_shapes=dynamic, strict=False)
+        program = _from_export(exported, call)
         # Writes into parts of tensors are only understood once they are rewritten as operators that return new ones.
         if mutates_views(program):
-            program = _from_export(exported.run_decompositions({}))
+            program = _from_export(exported.run_decompositions({}), call)
     if mutates_views(program):
         raise TraceError("the forward pass writes into tensors that it reads under other names: return new ones")
     return program
 
 
-def _from_export(exported: ExportedProgram) -> Program:
+def _from_export(exported: ExportedProgram, call: Call) -> Program:
     signature = exported.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
@@ -100,13 +127,10 @@ def _from_export(exported: ExportedProgram) -> Program:
     constants = {n: exported.constants[s].detach().clone() for n, s in states.items() if n not in lasting}
     for name, target in signature.inputs_to_lifted_tensor_constants.items():
         constants[name] = exported.constants[target].detach().clone()
-    fed = tuple(str(name) for name in signature.user_inputs)
-    return Program(exported.graph, fed, lasting, constants, {}, exported.call_spec.out_spec)
-
-
-def at_least_two(x: Any) -> Any:
-    """Return a tensor of at least two samples: a batch of one would be taken for a fixed size."""
-    return torch.cat([x, x]) if isinstance(x, Tensor) and x.ndim and x.shape[0] == 1 else x
+    graph = flattened(exported.graph_module)
+    placeholders = {n.name for n in graph.nodes if n.op == "placeholder"}
+    fed = tuple(name if name in placeholders else None for name in signature.user_inputs)
+    return Program(graph, fed, call, lasting, constants, {}, exported.call_spec.out_spec)
 
 
 def _attribute(model: nn.Module, path: str) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from dimat_flwr.symmetry.tap import Tap
+from dimat_flwr.symmetry.tracing.call import Call, Example
 from dimat_flwr.symmetry.tracing.program import Program
 
 
@@ -26,7 +27,7 @@ class TracedModel:
     def run(
         self,
         state_dict: Mapping[str, Tensor],
-        batch: Tensor | tuple[Any, ...],
+        batch: Example,
         on_tap: Callable[[Tap, Tensor], None] | None = None,
         *,
         train: bool = False,
@@ -35,7 +36,7 @@ class TracedModel:
 
         Args:
             state_dict: name -> tensor, for every parameter and buffer of the network.
-            batch: the network's input, any batch size; a tuple for several inputs.
+            batch: the network's input, any batch size; a tuple for several inputs, a mapping for named ones.
             on_tap: called with (tap, value of the tap's node); nothing is retained. The value may be overwritten by
                 a later operator that works in place, so take what is needed from it at once.
             train: normalize with the batch's statistics and drop units, as a module in train mode. The graph is that
@@ -49,11 +50,10 @@ class TracedModel:
         Raises:
             SymmetryError: a tensor is missing, or an operator failed on these inputs.
         """
-        inputs = batch if isinstance(batch, tuple) else (batch,)
 
         def report(node: fx.Node, value: Any) -> None:
             for tap in self._taps_at.get(node.name, ()):
                 if on_tap is not None:
                     on_tap(tap, value)
 
-        return self._program.run(state_dict, inputs, report, train=train)
+        return self._program.run(state_dict, Call.of(batch), report, train=train)
