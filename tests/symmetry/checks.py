@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dimat_flwr.symmetry import PermutationSpec, Tap, find_permutation_spec, verify
-from dimat_flwr.symmetry.verify import randomized_state
+from dimat_flwr.symmetry.proving.draws import redrawn_state
 
 
 def checked_spec(model: nn.Module, x: Tensor | tuple[Any, ...]) -> PermutationSpec:
@@ -29,7 +29,7 @@ def _check_taps(model: nn.Module, spec: PermutationSpec, inputs: tuple[Tensor, .
     """Run another batch size than the example's, and compare what the taps show before and after permuting."""
     generator = torch.Generator().manual_seed(1)
     batch = tuple(torch.cat([i, i.flip(0), i.roll(1, -1)]) for i in inputs)
-    state = randomized_state(model, batch, generator)
+    state = redrawn_state(model, generator)
     permutation = spec.random(generator)
     model.eval()
     with torch.no_grad():

@@ -82,6 +82,6 @@ def check(name: str, seed: int, **options: Any) -> PermutationSpec | None:
     return spec
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("branch_on")])
+@pytest.mark.parametrize("name", list(CASES))
 def test_adversarial_network(name):
     check(name, 0)

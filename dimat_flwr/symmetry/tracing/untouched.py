@@ -1,6 +1,6 @@
 """Leaving a model as it was: modes, attributes, buffers and the global random state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,37 +17,55 @@ def untouched(model: nn.Module) -> Iterator[None]:
     global random generators (CPU, and the model's devices) are put back too.
     """
     devices = {t.device.index for t in model.parameters() if t.device.type == "cuda"}
-    undo = [_remembered(vars(module), set()) for module in model.modules()]
+    kept: dict[int, _Kept] = {}
+    for module in model.modules():
+        _remember(vars(module), kept)
     with torch.random.fork_rng(devices=sorted(d for d in devices if d is not None)):
         try:
             yield
         finally:
-            for step in undo:
-                step()
+            for held in kept.values():
+                held.restore()
 
 
-def _remembered(content: Any, seen: set[int]) -> Callable[[], None]:
-    """Return a function that makes a container hold again, at every depth, what it holds now."""
-    seen.add(id(content))
-    held = list(content.values()) if isinstance(content, dict) else list(content)
-    inner = [_remembered(x, seen) for x in held if isinstance(x, dict | list | set) and id(x) not in seen]
-    tensors = [(x, x.detach().clone(), x._version) for x in held if _may_change(x)]
-    saved = content.copy()
+class _Kept:
+    """What a container holds, and the values of the tensors in it that running a model may write into."""
 
-    def undo() -> None:
-        content.clear()
-        if isinstance(content, list):
-            content.extend(saved)
-        else:
-            content.update(saved)
-        for step in inner:
-            step()
+    __slots__ = ("_content", "_saved", "_tensors")
+
+    def __init__(self, content: Any):
+        self._content, self._saved = content, content.copy()
+        held = self._saved.values() if isinstance(content, dict) else self._saved
+        self._tensors = [(x, x.detach().clone(), x._version) for x in held if _may_change(x)]
+
+    def restore(self) -> None:
+        content, saved = self._content, self._saved
+        if not _holds_the_same(content, saved):
+            content.clear()
+            if isinstance(content, list):
+                content.extend(saved)
+            else:
+                content.update(saved)
         with torch.no_grad():
-            for tensor, value, version in tensors:
+            for tensor, value, version in self._tensors:
                 if tensor._version != version:
                     tensor.copy_(value)
 
-    return undo
+
+def _remember(content: Any, kept: dict[int, _Kept]) -> None:
+    """Remember a container and those inside of it."""
+    kept[id(content)] = _Kept(content)
+    for x in list(content.values()) if isinstance(content, dict) else list(content):
+        if isinstance(x, dict | list | set) and id(x) not in kept:
+            _remember(x, kept)
+
+
+def _holds_the_same(content: Any, saved: Any) -> bool:
+    if len(content) != len(saved):
+        return False
+    if isinstance(content, dict):
+        return all(k is j and content[k] is saved[j] for k, j in zip(content, saved, strict=True))
+    return all(x is y for x, y in zip(content, saved, strict=True))
 
 
 def _may_change(x: Any) -> bool:
