@@ -156,7 +156,7 @@ def _specification(reading: _Reading, network: _Network, training_only: tuple[st
         groups=groups,
         shapes={name: tuple(tensor.shape) for name, tensor in network.state.items()},
         aliases=network.aliases,
-        traced=TracedModel(reading.program, ()),
+        traced=TracedModel(lambda: reading.program, (), reading.program.tracer),
         training_only=training_only,
         warnings=tuple(reading.ledger.warnings),
         permutable_share=0.0,
@@ -180,7 +180,9 @@ def _completed(spec: PermutationSpec, program: Program, network: _Network) -> Pe
         why = "what they read and write has an order, as inputs and class scores have"
         warnings = (*warnings, f"no units of {left[:5]} ({len(left)} tensors) can be exchanged: {why}")
     share = 1.0 - sum(sizes[name] * part for name, part in still.items()) / sum(sizes.values())
-    return replace(spec, traced=TracedModel(program, taps), warnings=warnings, permutable_share=share)
+    return replace(
+        spec, traced=TracedModel(lambda: program, taps, program.tracer), warnings=warnings, permutable_share=share
+    )
 
 
 def _parts_in_place(groups: Iterable[Group], parameters: Mapping[str, tuple[int, ...]]) -> dict[str, float]:

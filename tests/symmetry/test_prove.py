@@ -58,7 +58,7 @@ def test_a_clean_proof_takes_five_forward_passes(model, x):
     call = Call.of(x)
     prover = Prover(model, call)
     spec = find_permutation_spec(model, x, prove=False)
-    assert prover.departure(spec.traced._program) <= 1e-9
+    assert prover.departure(spec.traced.program) <= 1e-9
     assert prover.largest_change(spec) <= 1e-9
     assert prover.unshown(spec) == (set(), False)
     assert prover.passes <= 5

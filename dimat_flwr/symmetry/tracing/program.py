@@ -38,6 +38,11 @@ class Program:
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     output_tree: pytree.TreeSpec | None = None
 
+    @property
+    def tracer(self) -> str:
+        """How it was made: ``symbolic`` by torch.fx, ``export`` by torch.export."""
+        return "symbolic" if self.output_tree is None else "export"
+
     def run(
         self,
         state: Mapping[str, Tensor],

@@ -13,10 +13,11 @@ from torch.export import Dim, ExportedProgram, export
 
 from dimat_flwr.symmetry.errors import TraceError
 from dimat_flwr.symmetry.tracing.attention_module import can_expand, expand
-from dimat_flwr.symmetry.tracing.call import Call, at_least_two
+from dimat_flwr.symmetry.tracing.call import Call, Example, at_least_two
 from dimat_flwr.symmetry.tracing.inline import flattened
 from dimat_flwr.symmetry.tracing.modules import is_leaf
 from dimat_flwr.symmetry.tracing.program import Program, operator_name, rule_of, written_by
+from dimat_flwr.symmetry.tracing.untouched import in_mode, untouched
 
 _HERE = os.path.dirname(__file__)
 
@@ -115,6 +116,13 @@ def trace_by_export(model: nn.Module, call: Call) -> Program:
     if mutates_views(program):
         raise TraceError("the forward pass writes into tensors that it reads under other names: return new ones")
     return program
+
+
+def retrace(model: nn.Module, example: Example, tracer: str) -> Program:
+    """Return the program of a network that is known to be traced in one way, ``symbolic`` or ``export``."""
+    trace = {"symbolic": trace_symbolically, "export": trace_by_export}[tracer]
+    with untouched(model), in_mode(model, train=False):
+        return trace(model, Call.of(example))
 
 
 def _from_export(exported: ExportedProgram, call: Call) -> Program:
