@@ -4,50 +4,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import nn
 
 from dimat_flwr.symmetry import PermutationSpec, TraceError, find_permutation_spec
 from tests.symmetry.adversarial import CASES
-
-
-def largest_change(model: nn.Module, spec: PermutationSpec, x: Any, seed: int) -> float:
-    """Permute all units of a few redrawn networks; return the largest change of any output's element.
-
-    Shares no code with ``verify``: other draws, every group deranged by a rotation, absolute and relative change.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    indices = {}
-    for name, group in spec.groups.items():
-        shift = int(torch.randint(1, max(2, group.units), (), generator=generator))
-        indices[name] = torch.arange(group.units).roll(shift).expand(group.shape).contiguous()
-    permutation = spec.permutation(indices)
-    worst = 0.0
-    model.eval()
-    for scale in (0.3, 1.0):
-        state = {
-            name: t + scale * torch.randn(t.shape, generator=generator, dtype=t.dtype).abs()
-            if t.is_floating_point()
-            else t.reshape(-1)[torch.randperm(t.numel(), generator=generator)].view(t.shape)  # may differ by model
-            for name, t in model.state_dict().items()
-        }
-        moved = spec.apply(state, permutation)
-        outputs = []
-        for weights in (state, moved):
-            weights = {name: t.clone() for name, t in weights.items()}
-            with torch.no_grad():
-                outputs.append([t for t in _leaves(functional_call(model, weights, (x.clone(),))) if t.numel()])
-        for before, after in zip(*outputs, strict=True):
-            change = (before.double() - after.double()).abs().max() / before.double().abs().max().clamp(min=1e-300)
-            worst = max(worst, float(change))
-    return worst
-
-
-def _leaves(output: Any) -> list[Tensor]:
-    if isinstance(output, Tensor):
-        return [output]
-    values = output.values() if isinstance(output, dict) else output
-    return [leaf for value in values for leaf in _leaves(value)]
+from tests.symmetry.checks import largest_change
 
 
 def _snapshot(model: nn.Module) -> list[Any]:

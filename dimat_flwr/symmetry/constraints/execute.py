@@ -9,7 +9,8 @@ from torch import Tensor, fx
 
 from dimat_flwr.symmetry.constraints.atoms import UNIFORM
 from dimat_flwr.symmetry.constraints.ledger import Ledger
-from dimat_flwr.symmetry.constraints.value import Const, Param, Shape, Value, is_symbolic
+from dimat_flwr.symmetry.constraints.param import Param, is_symbolic
+from dimat_flwr.symmetry.constraints.value import Const, Shape, Value
 from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
 from dimat_flwr.symmetry.tracing.modules import layer_of
 from dimat_flwr.symmetry.tracing.program import Program, operator_name, written_by
@@ -93,7 +94,7 @@ class Execution:
         name = self._aliases.get(name, name)
         tensor = self._state[name]
         if name in self._parameters:
-            return Param(name, tuple(tensor.shape))
+            return Param.whole(name, tuple(tensor.shape))
         return _Buffer(name, tensor.detach().cpu().clone())  # what is folded may write into it
 
     def _state_module(self, target: str, args: list[Any]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
@@ -142,7 +143,7 @@ class Execution:
 
     def _operand(self, x: Any, with_state: bool) -> Any:
         if isinstance(x, _Buffer):
-            return Param(x.name, tuple(x.tensor.shape)) if with_state else Const(x.tensor, exact=False)
+            return Param.whole(x.name, tuple(x.tensor.shape)) if with_state else Const(x.tensor, exact=False)
         if isinstance(x, list | tuple):
             return type(x)(self._operand(item, with_state) for item in x)
         return x

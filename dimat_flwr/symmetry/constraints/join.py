@@ -6,7 +6,8 @@ import numpy as np
 
 from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.constraints.ledger import Ledger
-from dimat_flwr.symmetry.constraints.value import Const, Param, Value, constant_value, line
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Value, constant_value, line
 
 Operand = Value | Param | Const
 

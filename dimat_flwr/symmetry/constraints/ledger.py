@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Atoms, Ints
-from dimat_flwr.symmetry.constraints.value import Param, Shape, Value, compress, line
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value, compress, line
 
 
 @dataclass(eq=False)
@@ -126,6 +127,7 @@ class Ledger:
 
     def tie(self, left: Ints, right: Ints, labels: Ints) -> None:
         """Make atoms move together (broadcasting), and remember who met whom in which role."""
+        labels = self._collapsed(labels, left, right)
         left, right, labels = np.broadcast_arrays(left, right, labels)
         movable = (left > UNIFORM) & (right > UNIFORM)
         self.meetings.append(Meeting(left[movable], right[movable], labels[movable]))
@@ -142,13 +144,14 @@ class Ledger:
 
     def put_in_blocks(self, kind: str, members: Ints, blocks: Ints, roles: Ints) -> None:
         """Write down that each member stays, in its role, within its block (broadcasting)."""
-        members, blocks, labels = np.broadcast_arrays(members, blocks, roles)
+        labels = self._collapsed(roles, members, blocks)
+        members, blocks, labels = np.broadcast_arrays(members, blocks, labels)
         movable = (members != UNIFORM) & (blocks != UNIFORM)
         self.memberships.append(Membership(kind, members[movable], blocks[movable], labels[movable]))
 
     def observe(self, value: Value) -> None:
         """Write down that the current operator mixes the value's atoms."""
-        atoms, roles = np.broadcast_arrays(value.atoms, value.roles)
+        atoms, roles = np.broadcast_arrays(value.atoms, self._collapsed(value.roles, value.atoms))
         self.observations.append(Observation(atoms.reshape(-1).copy(), self.refresh(roles.reshape(-1))))
 
     def warn(self, message: str) -> None:
@@ -184,9 +187,18 @@ class Ledger:
         if not gone:
             return roles
         kept = [d for d in range(roles.ndim) if d not in gone]
+        if all(roles.shape[d] == 1 for d in kept):
+            return self.refresh(np.zeros((1,) * roles.ndim, np.int64))
         rows = roles.transpose([*kept, *gone]).reshape(int(np.prod([roles.shape[d] for d in kept])), -1)
         _, inverse = np.unique(rows, axis=0, return_inverse=True)
         return self.refresh(inverse.reshape([1 if d in gone else size for d, size in enumerate(roles.shape)]))
+
+    def _collapsed(self, roles: Ints, *atoms: Ints) -> Ints:
+        """Return one role for all places along the dims where no atom changes: the atoms met in all of these."""
+        rank = roles.ndim
+        if any(a.ndim != rank for a in atoms):
+            return roles
+        return self.collapse_roles(roles, frozenset(d for d in range(rank) if all(a.shape[d] == 1 for a in atoms)))
 
     # -- values ------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """What the symbolic execution knows about a traced value: who moves with whom, and where it may vary."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,49 +31,6 @@ class Value:
     def varying(self) -> frozenset[int]:
         """The dims along which the atom changes."""
         return frozenset(d for d, size in enumerate(self.atoms.shape) if size > 1)
-
-
-@dataclass(frozen=True, eq=False)
-class Param:
-    """A parameter (or a buffer that is state, such as running statistics), or a view of one.
-
-    Attributes:
-        name: its (canonical) name in the state dict.
-        full_shape: the tensor's own shape.
-        ids: the flat index of the tensor's element at each place of the view; ``None`` for the tensor itself.
-    """
-
-    name: str
-    full_shape: Shape
-    ids: Ints | None = None
-
-    @property
-    def shape(self) -> Shape:
-        """Shape of the view."""
-        return self.full_shape if self.ids is None else self.ids.shape
-
-    def element_ids(self) -> Ints:
-        """Return the flat index of the tensor's element at each place of the view."""
-        if self.ids is not None:
-            return self.ids
-        return np.arange(int(np.prod(self.full_shape, dtype=np.int64)), dtype=np.int64).reshape(self.full_shape)
-
-    def axis_of(self, dim: int) -> tuple[int, Ints] | None:
-        """Return (axis of the tensor, index along it per place along ``dim``) if the view keeps the two in step."""
-        if self.ids is None:
-            return dim, np.arange(self.full_shape[dim], dtype=np.int64)
-        coordinates = np.unravel_index(self.ids, self.full_shape)
-        along = []
-        for axis, coordinate in enumerate(coordinates):
-            line = np.moveaxis(coordinate, dim, 0).reshape(coordinate.shape[dim], -1)[:, 0]
-            shape = [1] * coordinate.ndim
-            shape[dim] = -1
-            if (coordinate == line.reshape(shape)).all():
-                if len(np.unique(line)) > 1 or coordinate.shape[dim] == 1:
-                    along.append((axis, line.astype(np.int64)))
-            elif not (np.moveaxis(coordinate, dim, 0) == np.take(coordinate, 0, axis=dim)).all():
-                return None
-        return along[0] if len(along) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +74,28 @@ def line(size: int, dim: int, rank: int) -> Ints:
     return np.arange(size, dtype=np.int64).reshape([-1 if d == dim else 1 for d in range(rank)])
 
 
-def is_symbolic(argument: Any) -> bool:
-    """Whether an argument is, or holds, something only known symbolically."""
-    if isinstance(argument, Value | Param):
-        return True
-    if isinstance(argument, list | tuple):
-        return any(is_symbolic(item) for item in argument)
-    if isinstance(argument, dict):
-        return any(is_symbolic(item) for item in argument.values())
-    return isinstance(argument, slice) and is_symbolic((argument.start, argument.stop, argument.step))
+def segments(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
+    """Split two shapes of equal size into the shortest runs of dims of equal product."""
+    segments: list[tuple[list[int], list[int]]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        left: list[int] = []
+        right: list[int] = []
+        a = b = 1
+        while (i < len(old) or j < len(new)) and (a != b or not (left or right)):
+            if i < len(old) and (a <= b or j == len(new)):
+                a *= old[i]
+                left.append(i)
+                i += 1
+            else:
+                b *= new[j]
+                right.append(j)
+                j += 1
+        while i < len(old) and old[i] == 1 and (j == len(new) or new[j] != 1):
+            left.append(i)
+            i += 1
+        while j < len(new) and new[j] == 1 and (i == len(old) or old[i] != 1):
+            right.append(j)
+            j += 1
+        segments.append((left, right))
+    return segments

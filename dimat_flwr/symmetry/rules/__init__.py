@@ -7,9 +7,12 @@ from dimat_flwr.symmetry.rules import (  # noqa: F401  # imported for the rules 
     indexing,
     linear,
     normalization,
+    ordering,
     pointwise,
     pooling,
+    recurrent,
     reductions,
+    reparametrized,
     shaping,
 )
 from dimat_flwr.symmetry.rules.context import Context

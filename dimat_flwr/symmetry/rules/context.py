@@ -10,7 +10,8 @@ import torch
 from dimat_flwr.symmetry.constraints import moves
 from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, reduce, tie_along
 from dimat_flwr.symmetry.constraints.ledger import Ledger
-from dimat_flwr.symmetry.constraints.value import Const, Param, Shape, Value
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Shape, Value
 from dimat_flwr.symmetry.rules.registry import UnsupportedError
 
 

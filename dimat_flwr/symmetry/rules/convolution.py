@@ -6,7 +6,8 @@ import numpy as np
 
 from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
 from dimat_flwr.symmetry.constraints.ledger import Ledger
-from dimat_flwr.symmetry.constraints.value import Param, Shape, Value
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value
 from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.linear import read_axis
 from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
@@ -41,7 +42,7 @@ def convolution(
 
 
 def _convolve(ctx: Context, x: Operand, weight: Any, bias: Any, groups: int, *, transposed: bool) -> Value:
-    if not isinstance(weight, Param) or weight.ids is not None:
+    if not isinstance(weight, Param) or not weight.is_whole:
         raise UnsupportedError("a convolution whose weight is computed")
     ledger = ctx.ledger
     value = as_value(x, ledger)

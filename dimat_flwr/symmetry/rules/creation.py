@@ -6,7 +6,8 @@ import torch
 
 from dimat_flwr.symmetry.constraints import moves
 from dimat_flwr.symmetry.constraints.join import as_value
-from dimat_flwr.symmetry.constraints.value import Const, Value, is_symbolic
+from dimat_flwr.symmetry.constraints.param import is_symbolic
+from dimat_flwr.symmetry.constraints.value import Const, Value
 from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 

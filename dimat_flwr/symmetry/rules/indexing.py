@@ -11,7 +11,8 @@ from dimat_flwr.symmetry.constraints.atoms import Ints
 from dimat_flwr.symmetry.constraints.join import as_value, tie_along
 from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.constraints.moves import Tensorlike
-from dimat_flwr.symmetry.constraints.value import Const, Param, Value, line
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Value, line
 from dimat_flwr.symmetry.rules.context import Context, dim_of
 from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 
@@ -109,6 +110,8 @@ def getitem(ctx: Context, x: Any, item: Any) -> Any:
     """Python indexing by integers, slices, None, Ellipsis and constant index tensors."""
     if isinstance(x, tuple | list):
         return x[item]
+    if isinstance(x, Const):
+        x = as_value(x, ctx.ledger)
     items = list(item) if isinstance(item, tuple | list) else [item]
     if isinstance(item, list):  # the operator's form: one index or None per dim
         items = [slice(None) if i is None else i for i in items]
@@ -117,6 +120,8 @@ def getitem(ctx: Context, x: Any, item: Any) -> Any:
         items.append(Ellipsis)
     where = next(n for n, i in enumerate(items) if i is Ellipsis)
     items[where : where + 1] = [slice(None)] * (len(x.shape) - consumed)
+    if any(isinstance(i, Value) for i in items):
+        return _by_value(ctx, x, items)
     tensors = sum(isinstance(i, Const) for i in items)
     if tensors > 1 or (tensors == 1 and isinstance(x, Param)):
         return _advanced(ctx, x, items)
@@ -152,6 +157,25 @@ def _picked(ctx: Context, x: Tensorlike, dim: int, index: Any) -> Tensorlike:
     return moves.take(x, dim, places, ctx.ledger)
 
 
+def _by_value(ctx: Context, x: Any, items: list[Any]) -> Value:
+    """One index that is computed, into a dim along which nothing moves, beside whole dims."""
+    value = as_value(x, ctx.ledger)
+    (d,) = [n for n, i in enumerate(items) if isinstance(i, Value)]
+    index = items[d]
+    if index.varying or any(i != slice(None) for n, i in enumerate(items) if n != d):
+        raise UnsupportedError("a computed index that moves, or stands beside others")
+    value = tied_over(value, frozenset({d}), ctx.ledger)
+    rank, new = len(value.shape), len(index.shape)
+    if ctx.shape != (*value.shape[:d], *index.shape, *value.shape[d + 1 :]):
+        raise UnsupportedError("an index that picks by truth")
+
+    def inserted(array: Ints) -> Ints:
+        return array.reshape((*array.shape[:d], *(1,) * new, *array.shape[d + 1 :]))
+
+    spread = (*value.spread[:d], *(size > 1 for size in index.shape), *value.spread[d + 1 : rank])
+    return Value(ctx.shape, inserted(value.atoms), inserted(value.roles), spread)
+
+
 def tied_over(x: Tensorlike, dims: frozenset[int], ledger: Ledger) -> Value:
     """Return a value along whose ``dims`` nothing moves, and any place may be any other."""
     value = tie_along(as_value(x, ledger), dims, ledger)
@@ -169,7 +193,7 @@ def _advanced(ctx: Context, x: Tensorlike, items: list[Any]) -> Tensorlike:
     if not exact:
         x = tied_over(x, picked, ctx.ledger)
     if isinstance(x, Param):
-        return Param(x.name, x.full_shape, x.element_ids()[key])
+        return x.listed(x.element_ids()[key])
     if not isinstance(x, Value) or x.varying & picked:
         raise UnsupportedError("several index tensors into dims that move")
     roles = x.roles

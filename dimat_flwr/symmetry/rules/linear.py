@@ -9,7 +9,8 @@ from dimat_flwr.symmetry.constraints.atoms import Ints
 from dimat_flwr.symmetry.constraints.contraction import contract
 from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
 from dimat_flwr.symmetry.constraints.ledger import AxisRecord, Ledger
-from dimat_flwr.symmetry.constraints.value import Param, Shape, Value
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value
 from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 
@@ -100,6 +101,8 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
         swapped = as_value(moves.permute(y, (1, 0), ctx.ledger), ctx.ledger)
         result = moves.permute(linear(ctx, swapped, x), (1, 0), ctx.ledger)
         return as_value(result, ctx.ledger)
+    if isinstance(y, Param) and len(y.shape) == 3 and not isinstance(x, Param) and len(x.shape) == 3:
+        return by_experts(ctx, x, y)
     a, b = as_value(x, ctx.ledger), as_value(y, ctx.ledger)
     if len(a.shape) == 1:
         a = as_value(moves.reshape(a, (1, *a.shape), ctx.ledger), ctx.ledger)
@@ -112,7 +115,36 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     return as_value(moves.reshape(result, ctx.shape, ctx.ledger), ctx.ledger)
 
 
-@rule("addmm", "addbmm", "baddbmm", kind="mixes")
+def by_experts(ctx: Context, x: Operand, weight: Param) -> Value:
+    """Return x (..., tokens, in) times a stack of weights (experts, in, out), each expert's tokens by its own weight.
+
+    All experts' units are permuted alike: one order for what all of them read, and one for what they write.
+    """
+    read, write = weight.axis_of(1), weight.axis_of(2)
+    if read is None or write is None:
+        raise UnsupportedError("a stack of weights that is cut or regrouped")
+    value = as_value(x, ctx.ledger)
+    last = len(value.shape) - 1
+    value = read_axis(value, last, ctx.ledger.axis(weight.name, read[0]), read[1], ctx.ledger)
+    record = ctx.ledger.axis(weight.name, write[0])
+    return write_axis(value, last, record, write[1], (*value.shape[:-1], weight.shape[2]), ctx.ledger)
+
+
+@rule("_grouped_mm", "transformers::grouped_mm_fallback", kind="mixes")
+def grouped(ctx: Context, x: Operand, weight: Operand, offs: Any = None, *args: Any, **kwargs: Any) -> Value:
+    """Tokens (tokens, in), sorted by expert, times a stack of weights (experts, in, out)."""
+    if not isinstance(weight, Param) or len(weight.shape) != 3 or len(x.shape) != 2:
+        raise UnsupportedError("a grouped product other than of tokens with a stack of weights")
+    return by_experts(ctx, x, weight)
+
+
+@rule("baddbmm", kind="mixes")
+def baddbmm(ctx: Context, bias: Operand, x: Operand, y: Operand, *, beta: Any = 1, alpha: Any = 1) -> Value:
+    """Bias + x @ y."""
+    return elementwise([matmul(ctx, x, y), bias], ctx.ledger)
+
+
+@rule("addmm", kind="mixes")
 def addmm(ctx: Context, bias: Operand, x: Operand, y: Operand, *, beta: Any = 1, alpha: Any = 1) -> Value:
     """Bias + x @ y."""
     return elementwise([matmul(ctx, x, y), bias], ctx.ledger)

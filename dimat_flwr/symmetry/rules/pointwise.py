@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dimat_flwr.symmetry.constraints.value import Const, Param, Value
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Value
 from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.registry import rule
 from dimat_flwr.symmetry.rules.shaping import along_channels

@@ -9,7 +9,8 @@ from dimat_flwr.symmetry.constraints import moves
 from dimat_flwr.symmetry.constraints.join import as_value, tie_along
 from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.constraints.moves import Tensorlike
-from dimat_flwr.symmetry.constraints.value import Const, Param, Shape, Value
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Shape, Value
 from dimat_flwr.symmetry.rules.context import Context, dim_of
 from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 

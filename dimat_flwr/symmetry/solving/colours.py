@@ -40,7 +40,7 @@ class Colours:
     def company_along(self, atoms: Ints) -> Hashes:
         """Return one company per row of atoms."""
         found = self.company[atoms]
-        summed: Hashes = _mix(found + _mix(np.arange(found.shape[1], dtype=np.uint64))).sum(1, dtype=np.uint64)
+        summed: Hashes = mix(found + mix(np.arange(found.shape[1], dtype=np.uint64))).sum(1, dtype=np.uint64)
         return summed
 
 
@@ -55,9 +55,9 @@ def colour(ledger: Ledger, sequences: list[Sequence]) -> Colours:
         return Colours(np.zeros(count, np.int64), company)
     for n, (atoms, labels) in enumerate(_first_sight(ledger)):
         kept = coloured[atoms]
-        np.add.at(of, atoms[kept], _mix(_mix(labels[kept].astype(np.uint64)) + np.uint64(n + 1)))
+        np.add.at(of, atoms[kept], mix(mix(labels[kept].astype(np.uint64)) + np.uint64(n + 1)))
     source, target, kind = _meetings(ledger, coloured)
-    np.add.at(company, target, _mix(_mix(source.astype(np.uint64)) + kind))
+    np.add.at(company, target, mix(mix(source.astype(np.uint64)) + kind))
     distinct = 0
     while True:
         now = len(np.unique(of[coloured]))
@@ -65,8 +65,8 @@ def colour(ledger: Ledger, sequences: list[Sequence]) -> Colours:
             break
         distinct = now
         news = np.zeros(count, np.uint64)
-        np.add.at(news, target, _mix(of[source] + kind))
-        of = np.where(coloured, _mix(of + np.uint64(1)) + news, np.uint64(0))
+        np.add.at(news, target, mix(of[source] + kind))
+        of = np.where(coloured, mix(of + np.uint64(1)) + news, np.uint64(0))
     return Colours(_ranked(of, coloured), company)
 
 
@@ -80,7 +80,7 @@ def _ranked(hashes: Hashes, coloured: npt.NDArray[np.bool_]) -> Ints:
     return colours
 
 
-def _mix(x: Hashes) -> Hashes:
+def mix(x: Hashes) -> Hashes:
     """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): spreads every bit over all."""
     x = (x + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -92,8 +92,9 @@ def _several(ledger: Ledger, sequences: list[Sequence], count: int) -> npt.NDArr
     """Return which classes occur more than once, in the same role, on an axis or among the blocks of an operator."""
     found = np.zeros(count, np.bool_)
     for sequence in sequences:
-        pairs, counts = np.unique(np.stack([sequence.classes, sequence.labels]), axis=1, return_counts=True)
-        found[pairs[0][counts > 1]] = True
+        order = np.lexsort((sequence.labels, sequence.classes))
+        classes, labels = sequence.classes[order], sequence.labels[order]
+        found[classes[1:][(classes[1:] == classes[:-1]) & (labels[1:] == labels[:-1])]] = True
     for membership in ledger.memberships:
         classes, counts = np.unique(ledger.atoms.find(np.unique(membership.blocks)), return_counts=True)
         found[classes[counts > 1]] = True
@@ -116,11 +117,11 @@ def _meetings(ledger: Ledger, coloured: npt.NDArray[np.bool_]) -> tuple[Ints, In
     sources, targets, kinds = [], [], []
     for n, meeting in enumerate(ledger.meetings):
         kept = coloured[meeting.left] & coloured[meeting.right]
-        label = _mix(meeting.labels[kept].astype(np.uint64))
+        label = mix(meeting.labels[kept].astype(np.uint64))
         for side, (source, target) in enumerate(((meeting.left, meeting.right), (meeting.right, meeting.left))):
             sources.append(source[kept])
             targets.append(target[kept])
-            kinds.append(_mix(label + np.uint64(2 * n + side)))
+            kinds.append(mix(label + np.uint64(2 * n + side)))
     if not sources:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.uint64)

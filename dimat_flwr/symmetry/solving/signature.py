@@ -6,7 +6,7 @@ import numpy.typing as npt
 from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.constraints.ledger import Ledger, Membership
 from dimat_flwr.symmetry.solving.closure import Sequence
-from dimat_flwr.symmetry.solving.colours import Colours, Hashes
+from dimat_flwr.symmetry.solving.colours import Colours, Hashes, mix
 
 
 def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
@@ -21,41 +21,28 @@ def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, In
 
 
 class Signatures:
-    """A signature per class, refined occurrence by occurrence: equal if and only if all occurrences are."""
+    """A signature per class: a hash of the multiset of its occurrences, equal where all occurrences are."""
 
     def __init__(self, count: int):
-        self._of: Ints = np.zeros(count, np.int64)
-        self._next = 1
+        self._of: Hashes = np.zeros(count, np.uint64)
+        self._rows = 0
 
-    def __getitem__(self, classes: Ints) -> Ints:
+    def __getitem__(self, classes: Ints) -> Hashes:
         return self._of[classes]
 
     def single_out(self, classes: Ints) -> None:
         """Give classes signatures that nothing else has."""
+        self._rows += 1
         distinct = np.unique(classes)
-        self._of[distinct] = self._next + np.arange(len(distinct))
-        self._next += len(distinct)
+        self._of[distinct] += mix(mix(distinct.astype(np.uint64)) + np.uint64(self._rows))
 
     def refine(self, classes: Ints, labels: Ints, colours: Ints) -> None:
         """Tell classes apart by how often, and with which labels and colours, they occur in one row."""
-        labels = np.broadcast_to(labels, classes.shape)
+        self._rows += 1
+        labels, colours = np.broadcast_to(labels, classes.shape), np.broadcast_to(colours, classes.shape)
         movable = (classes != FIXED) & (classes != UNIFORM)
-        classes, labels, colours = classes[movable], labels[movable], colours[movable]
-        if not len(classes):
-            return
-        distinct, start, count, order = slots_of(classes, labels, colours)
-        for slot in range(int(count.max())):
-            here = count > slot
-            place = order[start[here] + slot]
-            self._tell(distinct[here], labels[place])
-            if colours.any():
-                self._tell(distinct[here], colours[place])
-
-    def _tell(self, classes: Ints, labels: Ints) -> None:
-        pairs = np.stack([self._of[classes], labels])
-        distinct, inverse = np.unique(pairs, axis=1, return_inverse=True)
-        self._of[classes] = self._next + inverse.reshape(-1)
-        self._next += distinct.shape[1]
+        occurrence = mix(mix(labels[movable].astype(np.uint64)) + colours[movable].astype(np.uint64))
+        np.add.at(self._of, classes[movable], mix(occurrence + np.uint64(self._rows)))
 
 
 def signatures(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> Signatures:
@@ -115,6 +102,7 @@ def _refine_by_blocks(
     rank = np.empty_like(blocks)
     rank[order] = np.arange(len(blocks)) - np.repeat(start, count)
     which = _keys(still.astype(np.int64), np.where(still, blocks, colours.of[blocks]), rank)
-    rows = np.unique(np.stack([membership.members, membership.blocks, membership.labels]), axis=1)
-    inside = _keys(which[np.searchsorted(blocks, rows[1])], rows[2])
-    result.refine(ledger.atoms.find(rows[0]), inside, colours.of[rows[0]])
+    _, rows = np.unique(_keys(membership.members, membership.blocks, membership.labels), return_index=True)
+    members, inside = membership.members[rows], membership.labels[rows]
+    inside = _keys(which[np.searchsorted(blocks, membership.blocks[rows])], inside)
+    result.refine(ledger.atoms.find(members), inside, colours.of[members])

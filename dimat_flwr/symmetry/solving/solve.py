@@ -87,8 +87,10 @@ def _blocks(ledger: Ledger, in_tensors: Ints) -> dict[int, Ints]:
     members = ledger.atoms.find(np.concatenate([m.members for m in ledger.memberships]))
     blocks = ledger.atoms.find(np.concatenate([m.blocks for m in ledger.memberships]))
     kept = np.isin(members, in_tensors) & (blocks != FIXED)
-    pairs = np.unique(np.stack([blocks[kept], members[kept]]), axis=1)
-    return {int(b): pairs[1][pairs[0] == b] for b in np.unique(pairs[0])}
+    pairs = np.unique(blocks[kept] * ledger.atoms.count + members[kept])  # one number per pair
+    blocks, members = pairs // ledger.atoms.count, pairs % ledger.atoms.count
+    distinct, start = np.unique(blocks, return_index=True)
+    return dict(zip(distinct.tolist(), np.split(members, start[1:]), strict=True)) if len(distinct) else {}
 
 
 def _kind(ledger: Ledger, blocks: Iterable[int]) -> str:

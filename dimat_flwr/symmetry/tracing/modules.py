@@ -50,6 +50,18 @@ def _reflect_pad(module: Any, get: Lookup, args: tuple[Any, ...]) -> Arguments:
     return (*args, list(module.padding), "reflect"), {}
 
 
+def _recurrent(module: Any, get: Lookup, args: tuple[Any, ...]) -> Arguments:
+    x, state = args[0], args[1] if len(args) > 1 else None
+    params = [get(name) for name in module._flat_weights_names]
+    settings = (module.bias, module.num_layers, module.dropout, False, module.bidirectional, module.batch_first)
+    return (x, state, params, *settings), {}
+
+
+def _recurrent_cell(module: Any, get: Lookup, args: tuple[Any, ...]) -> Arguments:
+    state = args[1] if len(args) > 1 else None
+    return (args[0], state, *map(get, ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))), {}
+
+
 _input = _with_tensors()
 
 _POINTWISE_LAYERS = (
@@ -81,6 +93,10 @@ LAYERS: dict[type[nn.Module], Layer] = {
     nn.LayerNorm: Layer("layer_norm", _with_tensors("weight", "bias", setting="normalized_shape")),
     nn.RMSNorm: Layer("rms_norm", _with_tensors("weight", setting="normalized_shape")),
     nn.GroupNorm: Layer("group_norm", _with_tensors("weight", "bias", setting="num_groups")),
+    nn.LSTM: Layer("lstm", _recurrent),
+    **dict.fromkeys((nn.GRU, nn.RNN), Layer("gru", _recurrent)),
+    nn.LSTMCell: Layer("lstm_cell", _recurrent_cell),
+    **dict.fromkeys((nn.GRUCell, nn.RNNCell), Layer("gru_cell", _recurrent_cell)),
     nn.Embedding: Layer("embedding", _with_tensors("weight")),
     nn.PReLU: Layer("prelu", _with_tensors("weight")),
     nn.Flatten: Layer("flatten", _input),
@@ -117,7 +133,7 @@ def layer_of(module: nn.Module) -> Layer | None:
 
 def computes_like(module: nn.Module, base: type[nn.Module]) -> bool:
     """Whether nothing that a module's output depends on was replaced, in its class or in the module itself."""
-    for name in ("forward", "__call__", "_conv_forward", "_call_impl"):
+    for name in ("forward", "__call__", "_call_impl", "_conv_forward", "forward_impl", "run_impl"):
         if name in vars(module) or getattr(type(module), name, None) is not getattr(base, name, None):
             return False
     return not torch.nn.utils.parametrize.is_parametrized(module)
