@@ -49,7 +49,7 @@ def find_permutation_spec(model: nn.Module, example_input: Example, *, prove: bo
         TraceError: the forward pass could not be traced; the message names the line.
         SymmetryError: the network does not run on its example.
     """
-    call = Call.of(example_input)
+    call = Call.to(model, example_input)
     state = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     network = _Network(state, _aliases(model), frozenset(dict(model.named_parameters())))
     prover = cache(lambda: Prover(model, call)) if prove else None  # once the network is known to be traceable

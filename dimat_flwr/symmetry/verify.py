@@ -29,7 +29,7 @@ def verify(model: nn.Module, spec: PermutationSpec, example_input: Example) -> f
     Raises:
         SymmetryError: the network does not run on two samples like the example.
     """
-    call = Call.of(example_input)
+    call = Call.to(model, example_input)
     worst, blind = 0.0, set(spec.groups)
     for scale in SCALES:
         if not blind:

@@ -83,13 +83,11 @@ def test_gpt_with_fused_qkv_and_tied_embedding():
     assert spec.permutable_share == 1.0
 
 
-_FAMILIES = (
-    "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "mobilenet_v3_small", "regnet_y_400mf",
-    "shufflenet_v2_x0_5", "squeezenet1_1",
-)  # fmt: skip
+_FAMILIES = ["efficientnet_b0", "mobilenet_v3_small", "regnet_y_400mf", "squeezenet1_1"]
+_LARGER = ["convnext_tiny", "densenet121", "googlenet", "shufflenet_v2_x0_5"]
 
 
-@pytest.mark.parametrize("name", _FAMILIES)
+@pytest.mark.parametrize("name", _FAMILIES + [pytest.param(name, marks=pytest.mark.slow) for name in _LARGER])
 def test_one_of_each_family_of_torchvision(name):
     model = getattr(torchvision.models, name)(weights=None, **({"init_weights": False} if name == "googlenet" else {}))
     x = torch.randn(1, 3, 64, 64)

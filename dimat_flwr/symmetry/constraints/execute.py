@@ -225,7 +225,7 @@ def _fits(result: Any, sizes: Sizes) -> bool:
     if isinstance(sizes, list):
         return isinstance(result, list | tuple) and all(map(_fits, result, sizes)) and len(result) == len(sizes)
     if isinstance(result, Const):
-        return tuple(result.tensor.shape) == sizes
+        return bool(result.shape == sizes)
     return sizes is None or (isinstance(result, Value | Param) and _consistent(result, sizes))
 
 

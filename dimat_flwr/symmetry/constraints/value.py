@@ -46,6 +46,11 @@ class Const:
     tensor: torch.Tensor
     exact: bool
 
+    @property
+    def shape(self) -> Shape:
+        """Shape of the tensor."""
+        return tuple(self.tensor.shape)
+
 
 def constant_value(const: Const) -> Value:
     """Return the constant as a value that never moves."""

@@ -96,13 +96,13 @@ def _in_double() -> Iterator[None]:
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with _CastsToDouble():
+        with _CastsToDouble():  # type: ignore[no-untyped-call]
             yield
     finally:
         torch.set_default_dtype(default)
 
 
-class _CastsToDouble(TorchDispatchMode):
+class _CastsToDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Turns every cast to a shorter float into one to float64: rounding must not hide or pretend a change."""
 
     def __torch_dispatch__(

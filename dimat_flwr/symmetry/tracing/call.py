@@ -1,10 +1,11 @@
 """What a network is called with: one tensor, a tuple of arguments, or keyword arguments."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dimat_flwr.symmetry.errors import SymmetryError
 
@@ -31,6 +32,14 @@ class Call:
         if isinstance(example, Mapping):
             return Call((), dict(example))
         return Call(example if isinstance(example, tuple) else (example,), {})
+
+    @staticmethod
+    def to(model: nn.Module, example: Any) -> "Call":
+        """Return the call of a model, named arguments in the order in which its ``forward`` names them."""
+        call = Call.of(example)
+        order = [name for name in inspect.signature(model.forward).parameters if name in call.kwargs]
+        rest = [name for name in call.kwargs if name not in order]
+        return Call(call.args, {name: call.kwargs[name] for name in (*order, *rest)})
 
     def map(self, change: Callable[[Any], Any]) -> "Call":
         """Return the call with every leaf changed: what is no tuple, list or dict."""

@@ -150,7 +150,7 @@ def operator_name(target: Any) -> str:
         if library not in ("aten", "prims"):
             return f"{library}::{name}"
     elif isinstance(target, torch._ops.HigherOrderOperator):
-        return f"higher_order::{target.name()}"
+        return f"higher_order::{target.__name__}"
     elif isinstance(target, str):
         name = target
     else:

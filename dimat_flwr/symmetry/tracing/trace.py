@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram, export
+from torch.export.graph_signature import InputKind
 
 from dimat_flwr.symmetry.errors import TraceError
 from dimat_flwr.symmetry.tracing.attention_module import can_expand, expand
@@ -122,7 +123,7 @@ def retrace(model: nn.Module, example: Example, tracer: str) -> Program:
     """Return the program of a network that is known to be traced in one way, ``symbolic`` or ``export``."""
     trace = {"symbolic": trace_symbolically, "export": trace_by_export}[tracer]
     with untouched(model), in_mode(model, train=False):
-        return trace(model, Call.of(example))
+        return trace(model, Call.to(model, example))
 
 
 def _from_export(exported: ExportedProgram, call: Call) -> Program:
@@ -136,8 +137,7 @@ def _from_export(exported: ExportedProgram, call: Call) -> Program:
     for name, target in signature.inputs_to_lifted_tensor_constants.items():
         constants[name] = exported.constants[target].detach().clone()
     graph = flattened(exported.graph_module)
-    placeholders = {n.name for n in graph.nodes if n.op == "placeholder"}
-    fed = tuple(name if name in placeholders else None for name in signature.user_inputs)
+    fed = tuple(spec.arg.name for spec in signature.input_specs if spec.kind is InputKind.USER_INPUT)
     return Program(graph, fed, call, lasting, constants, {}, exported.call_spec.out_spec)
 
 
