@@ -51,8 +51,8 @@ behind zeros and ones, auxiliary classifiers included. *Seconds* are those of `f
 on one core of a shared machine.
 """
 NOTES = {
-    "torchvision": "Every network of `torchvision.models.list_models(module=torchvision.models)`, on images of 64 pixels "
-    "(299 for Inception, 224 for transformers of fixed size).",
+    "torchvision": "Every network of `torchvision.models.list_models(module=torchvision.models)`, on images of 64 "
+    "pixels (299 for Inception, 224 for transformers of fixed size).",
     "timm": "Networks of `timm`, on images of 64 pixels (224 where the size is fixed).",
     "huggingface": "Networks of `transformers` in miniature (two layers of 32 units, random weights, "
     "`benchmarks/huggingface.py`), of which the scores count as output: hidden states and caches that a network also "
@@ -99,10 +99,9 @@ def measure(family: str, name: str) -> dict[str, Any]:
 def line(row: dict[str, Any]) -> str:
     """Return a row of the table."""
     told = "; ".join(row["warnings"]) or "none"
-    return (
-        f"| {row['name']} | {row['parameters'] / 1e6:.2f} | {row['groups']} | {row['share']:.2%} | {row['error']:.1e} | "
-        f"{row['seconds']:.2f} | {told if len(told) < 300 else told[:297] + '...'} |"
-    )
+    cells = [row["name"], f"{row['parameters'] / 1e6:.2f}", row["groups"], f"{row['share']:.2%}"]
+    cells += [f"{row['error']:.1e}", f"{row['seconds']:.2f}", told if len(told) < 300 else told[:297] + "..."]
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 def table(family: str, rows: list[dict[str, Any]]) -> str:

@@ -46,3 +46,16 @@ def check(name: str, seed: int, **options: Any) -> PermutationSpec | None:
 @pytest.mark.parametrize("name", list(CASES))
 def test_adversarial_network(name):
     check(name, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_adversarial_networks_with_other_seeds(seed):
+    assert len(CASES) >= 100
+    wrong = []
+    for name in CASES:
+        try:
+            check(name, seed)
+        except AssertionError as error:
+            wrong.append((name, str(error)[:200]))
+    assert wrong == []
