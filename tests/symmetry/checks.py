@@ -80,7 +80,9 @@ def largest_change(model: nn.Module, spec: PermutationSpec, x: Any, seed: int) -
         for weights in (state, moved):
             weights = {name: t.clone() for name, t in weights.items()}
             with torch.no_grad():
-                outputs.append([t for t in _leaves(functional_call(model, weights, (x.clone(),))) if t.numel()])
+                outputs.append(
+                    [t for t in _leaves(functional_call(model, weights, (x.clone(),), tie_weights=False)) if t.numel()]
+                )
         for before, after in zip(*outputs, strict=True):
             change = (before.double() - after.double()).abs().max() / before.double().abs().max().clamp(min=1e-300)
             worst = max(worst, float(change))

@@ -155,19 +155,19 @@ def einsum(ctx: Context, equation: str, *operands: Any, **kwargs: Any) -> Value:
     """An einsum of two operands in which every summed letter is in both."""
     listed = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
     inputs, _, out = equation.replace(" ", "").partition("->")
-    labels = inputs.split(",")
-    summed = [c for c in set("".join(labels)) if c not in out]
+    letters = inputs.split(",")
+    summed = [c for c in set("".join(letters)) if c not in out]
     simple = len(listed) == 2 and "." not in equation and "->" in equation
-    if not simple or any(len(set(part)) < len(part) for part in (*labels, out)):
+    if not simple or any(len(set(part)) < len(part) for part in (*letters, out)):
         raise UnsupportedError("an einsum other than of two operands with plain, distinct letters")
-    if any(c not in labels[0] or c not in labels[1] for c in summed):
+    if any(c not in letters[0] or c not in letters[1] for c in summed):
         raise UnsupportedError("an einsum that sums a letter of one operand alone")
     a, b = listed
-    if isinstance(b, Param) and len(b.shape) == 2 and len(summed) == 1 and labels[0][-1] == summed[0]:
-        weight = b if labels[1][1] == summed[0] else moves.permute(b, (1, 0), ctx.ledger)
-        if out == labels[0][:-1] + labels[1].replace(summed[0], ""):
+    if isinstance(b, Param) and len(b.shape) == 2 and len(summed) == 1 and letters[0][-1] == summed[0]:
+        weight = b if letters[1][1] == summed[0] else moves.permute(b, (1, 0), ctx.ledger)
+        if out == letters[0][:-1] + letters[1].replace(summed[0], ""):
             return linear(ctx, a, weight)
-    return contract(as_value(a, ctx.ledger), as_value(b, ctx.ledger), (labels[0], labels[1], out), ctx.ledger)
+    return contract(as_value(a, ctx.ledger), as_value(b, ctx.ledger), (letters[0], letters[1], out), ctx.ledger)
 
 
 @rule("embedding", kind="mixes")

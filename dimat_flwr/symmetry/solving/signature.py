@@ -5,17 +5,17 @@ import numpy.typing as npt
 
 from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
 from dimat_flwr.symmetry.constraints.ledger import Ledger, Membership
-from dimat_flwr.symmetry.solving.closure import Sequence
+from dimat_flwr.symmetry.solving.closure import AxisRow
 from dimat_flwr.symmetry.solving.colours import Colours, Hashes, mix
 
 
-def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def slots_of(classes: Ints, roles: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Return (distinct classes, start, count, places): a class's places are places[start : start + count].
 
-    They are ordered by label, then by colour, then by place, so that slot s of one class corresponds to slot s of any
+    They are ordered by role, then by colour, then by place, so that slot s of one class corresponds to slot s of any
     other that it may be exchanged with.
     """
-    order = np.lexsort((np.arange(len(classes)), colours, labels, classes)).astype(np.int64)
+    order = np.lexsort((np.arange(len(classes)), colours, roles, classes)).astype(np.int64)
     distinct, start, count = np.unique(classes[order], return_index=True, return_counts=True)
     return distinct, start.astype(np.int64), count.astype(np.int64), order
 
@@ -36,34 +36,34 @@ class Signatures:
         distinct = np.unique(classes)
         self._of[distinct] += mix(mix(distinct.astype(np.uint64)) + np.uint64(self._rows))
 
-    def refine(self, classes: Ints, labels: Ints, colours: Ints) -> None:
-        """Tell classes apart by how often, and with which labels and colours, they occur in one row."""
+    def refine(self, classes: Ints, roles: Ints, colours: Ints) -> None:
+        """Tell classes apart by how often, and with which roles and colours, they occur in one row."""
         self._rows += 1
-        labels, colours = np.broadcast_to(labels, classes.shape), np.broadcast_to(colours, classes.shape)
+        roles, colours = np.broadcast_to(roles, classes.shape), np.broadcast_to(colours, classes.shape)
         movable = (classes != FIXED) & (classes != UNIFORM)
-        occurrence = mix(mix(labels[movable].astype(np.uint64)) + colours[movable].astype(np.uint64))
+        occurrence = mix(mix(roles[movable].astype(np.uint64)) + colours[movable].astype(np.uint64))
         np.add.at(self._of, classes[movable], mix(occurrence + np.uint64(self._rows)))
 
 
-def signatures(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> Signatures:
+def signatures(ledger: Ledger, rows: list[AxisRow], colours: Colours) -> Signatures:
     """Return the signatures of all classes."""
     result = Signatures(ledger.atoms.count)
-    alone = _ambiguous(ledger, sequences, colours)
+    alone = _ambiguous(ledger, rows, colours)
     result.single_out(np.flatnonzero(alone))
-    for sequence in sequences:
-        result.refine(sequence.classes, sequence.labels, colours.along(sequence.atoms))
+    for row in rows:
+        result.refine(row.classes, row.roles, colours.along(row.atoms))
     for observation in ledger.observations:
-        result.refine(ledger.atoms.find(observation.atoms), observation.labels, colours.of[observation.atoms])
+        result.refine(ledger.atoms.find(observation.atoms), observation.roles, colours.of[observation.atoms])
     for membership in ledger.memberships:
         _refine_by_blocks(result, membership, ledger, colours, alone)
     return result
 
 
-def _ambiguous(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> npt.NDArray[np.bool_]:
+def _ambiguous(ledger: Ledger, rows: list[AxisRow], colours: Colours) -> npt.NDArray[np.bool_]:
     """Return which classes have places that cannot be told apart, though they are not the same."""
     found = np.zeros(ledger.atoms.count, np.bool_)
-    for s in sequences:
-        by_colour = _keys(s.classes, s.labels, colours.along(s.atoms))
+    for s in rows:
+        by_colour = _keys(s.classes, s.roles, colours.along(s.atoms))
         by_company = _keys(by_colour, colours.company_along(s.atoms))
         _, first = np.unique(by_company, return_index=True)
         _, back, counts = np.unique(by_colour[first], return_index=True, return_counts=True)
@@ -102,7 +102,7 @@ def _refine_by_blocks(
     rank = np.empty_like(blocks)
     rank[order] = np.arange(len(blocks)) - np.repeat(start, count)
     which = _keys(still.astype(np.int64), np.where(still, blocks, colours.of[blocks]), rank)
-    _, rows = np.unique(_keys(membership.members, membership.blocks, membership.labels), return_index=True)
-    members, inside = membership.members[rows], membership.labels[rows]
+    _, rows = np.unique(_keys(membership.members, membership.blocks, membership.roles), return_index=True)
+    members, inside = membership.members[rows], membership.roles[rows]
     inside = _keys(which[np.searchsorted(blocks, membership.blocks[rows])], inside)
     result.refine(ledger.atoms.find(members), inside, colours.of[members])

@@ -113,9 +113,9 @@ class _Finder:
         if not len(present):
             return {}
         others = frozenset(range(len(value.shape))) - value.varying
-        labels = self._ledger.collapse_roles(value.roles, others)
-        labels = np.broadcast_to(labels, value.atoms.shape).reshape(-1)
-        distinct, start, counts, order = slots_of(classes, labels, self._colours.of[value.atoms.reshape(-1)])
+        roles = self._ledger.collapse_roles(value.roles, others)
+        roles = np.broadcast_to(roles, value.atoms.shape).reshape(-1)
+        distinct, start, counts, order = slots_of(classes, roles, self._colours.of[value.atoms.reshape(-1)])
         taps = {}
         for i in present.tolist():
             units = self._drafts[i].classes
