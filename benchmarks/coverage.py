@@ -22,7 +22,7 @@ from torchvision import models
 from dimat_flwr.symmetry import find_permutation_spec, verify
 
 TARGET = Path("docs/coverage.md")
-LARGE = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14", "maxvit_t")
+SIZES = {"inception_v3": 299, "maxvit_t": 224, "vit_h_14": 56}
 TIMM = {
     64: [
         "resnet18d", "resnet26t", "resnetv2_50", "seresnet50", "ecaresnet26t", "resnext26ts", "res2net50_14w_8s",
@@ -52,7 +52,7 @@ on one core of a shared machine.
 """
 NOTES = {
     "torchvision": "Every network of `torchvision.models.list_models(module=torchvision.models)`, on images of 64 "
-    "pixels (299 for Inception, 224 for transformers of fixed size).",
+    "pixels (299 for Inception, 224 for MaxViT, 56 for ViT-H/14).",
     "timm": "Networks of `timm`, on images of 64 pixels (224 where the size is fixed).",
     "huggingface": "Networks of `transformers` in miniature (two layers of 32 units, random weights, "
     "`benchmarks/huggingface.py`), of which the scores count as output: hidden states and caches that a network also "
@@ -63,7 +63,9 @@ NOTES = {
 def torchvision_network(name: str) -> tuple[nn.Module, Any]:
     """Return a network and an example."""
     options: dict[str, Any] = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    size = 299 if name == "inception_v3" else 224 if name in LARGE else 64
+    size = SIZES.get(name, 64)
+    if name.startswith("vit_"):
+        options["image_size"] = size
     return models.get_model(name, weights=None, **options), torch.randn(2, 3, size, size)
 
 

@@ -1,10 +1,12 @@
 """The proof: few passes for what is right, the operator named for what is wrong."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.symmetry import find_permutation_spec
+from dimat_flwr.symmetry import find_permutation_spec, verify
 from dimat_flwr.symmetry.proving.draws import derangement
 from dimat_flwr.symmetry.proving.prove import Prover
 from dimat_flwr.symmetry.rules.context import Context
@@ -69,6 +71,20 @@ def test_a_derangement_leaves_no_unit_in_its_place():
     for seed in range(20):
         for name, p in derangement(spec, torch.Generator().manual_seed(seed)).items():
             assert bool((p != torch.arange(p.shape[-1])).all()), name
+
+
+@pytest.mark.parametrize("case", ["resnet", "gpt"])
+def test_the_largest_networks_are_proven_in_their_own_precision(case, monkeypatch):
+    monkeypatch.setattr("dimat_flwr.symmetry.proving.prove.LARGEST_DOUBLE", 0)
+    model, x = (ResNet20("A"), torch.randn(2, 3, 16, 16)) if case == "resnet" else (Gpt(), torch.randint(0, 11, (2, 6)))
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    spec = find_permutation_spec(model, x)
+    assert spec.describe() == find_permutation_spec(model, x, prove=False).describe()
+    assert 1e-9 < verify(model, spec, x) < 1e-4
+    stream = next(iter(spec.groups.values()))
+    wrong = replace(spec, groups={**spec.groups, stream.name: replace(stream, axes=stream.axes[1:])})
+    assert verify(model, wrong, x) > 1e-3
+    assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
 def test_an_output_that_cannot_change_proves_nothing():

@@ -11,8 +11,10 @@ from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tracing.call import Call, at_least_two
 
 
-def redrawn_state(model: nn.Module, generator: torch.Generator, scale: float = 1.0) -> dict[str, Tensor]:
-    """Return every parameter and buffer by name, the parameters redrawn, all floats in float64.
+def redrawn_state(
+    model: nn.Module, generator: torch.Generator, scale: float = 1.0, *, double: bool = True
+) -> dict[str, Tensor]:
+    """Return every parameter and buffer by name, the parameters redrawn.
 
     Signals keep their size (He et al. 2015) and no unit is like another: fresh networks hide errors behind zeros and
     ones, zero-initialized layers and tiny layer scales. Buffers are copies of the model's; those that are not saved
@@ -22,6 +24,7 @@ def redrawn_state(model: nn.Module, generator: torch.Generator, scale: float = 1
         model: the network.
         generator: of the CPU.
         scale: factor of all matrices and biases.
+        double: return all floats in float64, else as the model has them.
     """
     drawn: dict[int, Tensor] = {}
     state = {}
@@ -29,7 +32,8 @@ def redrawn_state(model: nn.Module, generator: torch.Generator, scale: float = 1
     for name, tensor in named:
         if id(tensor) not in drawn:
             own = isinstance(tensor, nn.Parameter)
-            drawn[id(tensor)] = _drawn(name, tensor, generator, scale) if own else _double(tensor.detach().clone())
+            value = _drawn(name, tensor, generator, scale) if own else _double(tensor.detach().clone())
+            drawn[id(tensor)] = value if double else value.to(tensor.dtype)
         state[name] = drawn[id(tensor)]
     return state
 

@@ -18,7 +18,7 @@ from dimat_flwr.symmetry.spec import PermutationSpec
 from dimat_flwr.symmetry.tracing.call import Call
 from dimat_flwr.symmetry.tracing.program import Program
 
-_LARGEST_DOUBLE = 320_000_000  # parameters; beyond, copies in float64 do not fit a small machine
+LARGEST_DOUBLE = 320_000_000  # parameters; beyond, copies in float64 do not fit a small machine
 SCALES = (1.0, 0.1)  # of the weights; the second is only drawn where the first shows too little
 _DRAWS = 2  # permutations
 
@@ -38,9 +38,9 @@ class Prover:
         self._model = model
         self._call = call
         self._generator = torch.Generator().manual_seed(derive_seed(0, purpose="proof"))
-        self.state = redrawn_state(model, self._generator, scale)
+        large = sum(p.numel() for p in model.parameters()) > LARGEST_DOUBLE
+        self.state = redrawn_state(model, self._generator, scale, double=not large)
         batch = varied(call, self._generator)
-        large = sum(p.numel() for p in model.parameters()) > _LARGEST_DOUBLE
         failures: list[str] = []
         for double in (False,) if large else (True, False):
             self._runner = Runner(model, call, batch, double=double)

@@ -35,6 +35,7 @@ class Runner:
     def __init__(self, model: nn.Module, own: Call, call: Call, *, double: bool = True):
         self.passes = 0
         self.double = double
+        self._buffers = {n for n, _ in model.named_buffers(remove_duplicate=False)}
         self._own = {n: t.dtype for n, t in (*model.named_parameters(), *model.named_buffers())}
         self._inputs = [x.dtype for x in own.tensors()]
         self._model = model
@@ -57,12 +58,21 @@ class Runner:
             with untouched(self._model):
                 for norm in norms:
                     norm.momentum = 1.0
-                self._run(lambda s: functional_call(self._model, dict(state), *self._arguments()), state, True, False)
+                used: dict[str, Tensor] = {}
+
+                def forward(own: State) -> Any:
+                    used.update(own)
+                    return functional_call(self._model, dict(own), *self._arguments())
+
+                self._run(forward, state, True, False)
+                for name, tensor in used.items():
+                    if name.endswith(("running_mean", "running_var")):
+                        state[name].copy_(tensor)
 
     def _given(self, name: str, tensor: Tensor) -> Tensor:
         """Return a tensor of the state as the model takes it; the forward pass may write into it."""
         if not self.double and tensor.is_floating_point():
-            return tensor.to(self._own.get(name, tensor.dtype))
+            return tensor.to(self._own.get(name, tensor.dtype), copy=name in self._buffers)
         return tensor if tensor.requires_grad else tensor.clone()
 
     def _clean(self) -> Call:
