@@ -87,6 +87,20 @@ def test_the_largest_networks_are_proven_in_their_own_precision(case, monkeypatc
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
 
 
+def test_networks_that_take_logarithms_are_proven_near_their_own_weights():
+    class Positive(Flat):
+        def __init__(self):
+            super().__init__(lambda h: h)
+            self.variance = nn.Parameter(torch.rand(8) + 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(torch.tanh(self.inp(x.log())) / self.variance.sqrt()).exp().log1p()
+
+    spec = find_permutation_spec(Positive(), torch.rand(4, 5) + 1)
+    assert spec.warnings == ()
+    assert {a.tensor for a in spec.groups["inp"].axes} == {"inp.weight", "inp.bias", "variance", "out.weight"}
+
+
 def test_an_output_that_cannot_change_proves_nothing():
     class Constant(Flat):
         def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from dimat_flwr.symmetry.tracing.call import Call, at_least_two
 
 
 def redrawn_state(
-    model: nn.Module, generator: torch.Generator, scale: float = 1.0, *, double: bool = True
+    model: nn.Module, generator: torch.Generator, scale: float = 1.0, *, double: bool = True, near: bool = False
 ) -> dict[str, Tensor]:
     """Return every parameter and buffer by name, the parameters redrawn.
 
@@ -25,6 +25,7 @@ def redrawn_state(
         generator: of the CPU.
         scale: factor of all matrices and biases.
         double: return all floats in float64, else as the model has them.
+        near: stay within a few percent of the model's own parameters.
     """
     drawn: dict[int, Tensor] = {}
     state = {}
@@ -32,7 +33,9 @@ def redrawn_state(
     for name, tensor in named:
         if id(tensor) not in drawn:
             own = isinstance(tensor, nn.Parameter)
-            value = _drawn(name, tensor, generator, scale) if own else _double(tensor.detach().clone())
+            value = _drawn(name, tensor, generator, scale) if own and not near else _double(tensor.detach().clone())
+            if own and near and value.is_floating_point():
+                value *= 1 + 0.05 * torch.rand(value.shape, generator=generator, dtype=torch.float64).to(value.device)
             drawn[id(tensor)] = value if double else value.to(tensor.dtype)
         state[name] = drawn[id(tensor)]
     return state
@@ -63,8 +66,11 @@ def redraw_statistics(model: nn.Module, state: dict[str, Tensor], generator: tor
             variance *= (0.3 * noise[1]).exp()
 
 
-def varied(call: Call, generator: torch.Generator) -> Call:
-    """Return a call of at least two different samples: with noise, or with their places rolled; floats in float64."""
+def varied(call: Call, generator: torch.Generator, *, near: bool = False) -> Call:
+    """Return a call of at least two different samples: with noise, or with their places rolled; floats in float64.
+
+    With ``near`` the noise is a few percent of each number.
+    """
     call = at_least_two(call)
     samples = call.samples
 
@@ -72,7 +78,8 @@ def varied(call: Call, generator: torch.Generator) -> Call:
         if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != samples:
             return _double(x).clone() if isinstance(x, Tensor) else x
         if x.is_floating_point():
-            return x.double() + torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+            noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
+            return x.double() * (1 + 0.05 * noise.clamp(-2, 2)) if near else x.double() + noise
         return torch.stack([row.roll(i, -1) if row.ndim else row for i, row in enumerate(x)])
 
     return call.map(vary)

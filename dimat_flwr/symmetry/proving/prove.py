@@ -39,18 +39,22 @@ class Prover:
         self._call = call
         self._generator = torch.Generator().manual_seed(derive_seed(0, purpose="proof"))
         large = sum(p.numel() for p in model.parameters()) > LARGEST_DOUBLE
-        self.state = redrawn_state(model, self._generator, scale, double=not large)
-        batch = varied(call, self._generator)
         failures: list[str] = []
-        for double in (False,) if large else (True, False):
-            self._runner = Runner(model, call, batch, double=double)
+        # Weights and inputs near the given ones are for networks that take the logarithm or the root of either.
+        attempts = [(double, near) for double in ((False,) if large else (True, False)) for near in (False, True)]
+        for double, near in attempts:
+            self.state = redrawn_state(model, self._generator, scale, double=not large, near=near)
+            self._runner = Runner(model, call, varied(call, self._generator, near=near), double=double)
             try:
                 self._runner.measure_statistics(self.state)
                 redraw_statistics(model, self.state, self._generator)
                 self._outputs, self._gradients = self._base()
-                break
             except Exception as error:  # noqa: BLE001  # the user's code: whatever it raises is reported
                 failures.append(f"{type(error).__name__}: {error}")
+                continue
+            if any(bool(torch.isfinite(x).any()) for x in self._outputs):
+                break
+            failures.append("its output is not finite, or no tensor")
         else:
             raise SymmetryError(f"the network does not run on two samples like the example: {failures[-1]}")
         self.limit = 1e-7 if self._runner.double else 1e-3
