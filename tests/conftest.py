@@ -1,5 +1,8 @@
 """Settings for all tests."""
 
+import os
+import tempfile
+
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -9,3 +12,6 @@ settings.register_profile(
 )
 settings.load_profile("dimat")
 torch.set_num_threads(1)
+# What is kept per machine is kept for one test run only, also by the processes that a test starts.
+_CACHE = tempfile.TemporaryDirectory(prefix="dimat-flwr-tests-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name

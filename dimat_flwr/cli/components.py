@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dimat_flwr.cli.errors import CommandError
 from dimat_flwr.seeding import derive_seed
+from dimat_flwr.symmetry.tracing.call import Example
 
 
 def build(path: str, arguments: Sequence[str]) -> Any:
@@ -56,14 +57,37 @@ def build_network(path: str, arguments: Sequence[str], seed: int) -> nn.Module:
     return network.eval()
 
 
-def example_input(shape: str, seed: int, samples: int = 2) -> Tensor:
-    """Return random inputs (samples, ...) for a shape such as ``3,32,32``, that of one sample.
+def example_input(inputs: str, seed: int, samples: int = 2) -> Example:
+    """Return random inputs (samples, ...) for a description such as ``3,32,32``, the shape of one sample.
+
+    Whole numbers from 0 to N - 1, such as tokens, are ``16:intN``; several inputs are parted by semicolons, and may
+    have names: ``input_ids=16:int1000;attention_mask=16:int2``.
 
     Raises:
-        CommandError: the shape is not a list of positive numbers.
+        CommandError: the description is not like that.
     """
-    sizes = shape.split(",")
-    if not all(size.strip().isdigit() and int(size) > 0 for size in sizes):
-        raise CommandError(f"'{shape}' is not an input shape: write one sample's shape, such as 3,32,32.")
     generator = torch.Generator().manual_seed(derive_seed(seed, purpose="example input"))
-    return torch.randn(samples, *(int(size) for size in sizes), generator=generator)
+    parts = [part.rpartition("=") for part in inputs.split(";")]
+    drawn = [_drawn(described, samples, generator) for _, _, described in parts]
+    names = [name.strip() for name, _, _ in parts]
+    if not any(names):
+        return tuple(drawn) if len(drawn) > 1 else drawn[0]
+    if not all(name.isidentifier() for name in names) or len(set(names)) < len(names):
+        raise CommandError(f"'{inputs}' gives some inputs no name of their own: write name=shape for all, or for none.")
+    return dict(zip(names, drawn, strict=True))
+
+
+def _drawn(described: str, samples: int, generator: torch.Generator) -> Tensor:
+    shape, colon, kind = described.partition(":")
+    sizes = shape.split(",")
+    bound = kind.strip().removeprefix("int")
+    whole = kind.strip().startswith("int") and bound.isdigit() and int(bound) > 0
+    if not all(size.strip().isdigit() and int(size) > 0 for size in sizes) or (colon and not whole):
+        raise CommandError(
+            f"'{described}' is not an input shape: write one sample's shape, such as 3,32,32, and for whole numbers "
+            "below 1000 such as tokens 16:int1000."
+        )
+    full = (samples, *(int(size) for size in sizes))
+    if whole:
+        return torch.randint(int(bound), full, generator=generator)
+    return torch.randn(full, generator=generator)

@@ -14,12 +14,13 @@ def report(
 ) -> None:
     """Draw plots and report of a run again from its records, and say how it stands."""
     from dimat_flwr.records import RecordsError, replay
+    from dimat_flwr.records.headline import final_line
 
     with told_in_one_line(RecordsError):
         summary = replay(folder)
-    accuracy = summary["final_accuracy"]
-    reached = "no final model was reported" if accuracy is None else f"final accuracy {accuracy:.2f} %"
-    Console().print(f"{summary['status']}: {reached}; report: {(folder / 'report.html').absolute()}", soft_wrap=True)
+    why = f" ({summary['reason']})" if summary["reason"] else ""
+    page = (folder / "report.html").absolute()
+    Console().print(f"{summary['status']}{why}: {final_line(summary)}; report: {page}", soft_wrap=True, markup=False)
 
 
 def compare(

@@ -6,7 +6,7 @@ import typer
 from rich.console import Console
 
 from dimat_flwr.cli import options
-from dimat_flwr.cli.errors import told_in_one_line
+from dimat_flwr.cli.errors import CommandError, told_in_one_line
 
 
 def verify_spec(
@@ -16,14 +16,16 @@ def verify_spec(
     seed: options.Seed = 0,
     tolerance: Annotated[float, typer.Option(help="Largest relative error of the output that passes.")] = 1e-9,
 ) -> None:
-    """Permute all groups at random, in float64, and compare the network's outputs; exit code 1 if they differ."""
+    """Permute all groups, no unit left in place, and compare the outputs in float64; exit code 1 if they differ."""
     from dimat_flwr.cli.components import build_network, example_input  # here: they load torch
     from dimat_flwr.symmetry import find_permutation_spec, verify
 
     with told_in_one_line():
-        network = build_network(model, model_arg or [], seed).double()
-        example = example_input(input_shape, seed).double()
+        network = build_network(model, model_arg or [], seed)
+        example = example_input(input_shape, seed)
         spec = find_permutation_spec(network, example)
+        if not spec.groups:
+            raise CommandError(f"{model} has no permutation groups, so there is nothing to verify: {spec.describe()}")
         error = verify(network, spec, example)
     passed = error <= tolerance
     verdict = "[green]unchanged[/]" if passed else "[bold red]CHANGED[/]"

@@ -25,6 +25,7 @@ class _Values:
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     output_dir: str = Field(min_length=1)
     data_dir: str | None
+    cache_dir: str = Field(min_length=1)
 
 
 def load_config(run_config: Mapping[str, Any], node_config: Mapping[str, Any], conf_dir: Path) -> Config:

@@ -48,6 +48,7 @@ class Config:
     name: str
     output_dir: str
     data_dir: str | None
+    cache_dir: str
     choices: Mapping[str, str]
     text: str
 

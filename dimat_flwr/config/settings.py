@@ -21,7 +21,6 @@ class TrainingSettings:
         batch_size: samples per minibatch.
         initialization: ``different``: every peer draws its own first weights; ``same``: all start from the same.
         keep_optimizer: keep the optimizer's moments from round to round.
-        verify_spec: before training, permute all groups of the network at random; refuse to run if its output changes.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16`` (autocast).
         threads: CPU threads of one peer; 0 leaves torch's own choice.
@@ -33,7 +32,6 @@ class TrainingSettings:
     batch_size: int = Field(ge=2)
     initialization: Literal["different", "same"]
     keep_optimizer: bool
-    verify_spec: bool
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Precision
     threads: int = Field(ge=0)

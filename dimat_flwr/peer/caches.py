@@ -19,7 +19,7 @@ from dimat_flwr.data import DataSource, Partition
 from dimat_flwr.learning import PeerData
 from dimat_flwr.merging import running_statistics
 from dimat_flwr.seeding import EVERYONE, derive_seed
-from dimat_flwr.symmetry import PermutationSpec
+from dimat_flwr.symmetry import PermutationSpec, cached_permutation_spec
 
 
 def configuration(run_config: Mapping[str, Any], node_config: Mapping[str, Any], conf_dir: Path) -> Config:
@@ -121,8 +121,8 @@ def initial_state(config: Config, peer: int) -> dict[str, Tensor]:
 
 @lru_cache(maxsize=2)
 def permutation_spec(config: Config) -> PermutationSpec:
-    """Return the permutation symmetries of the run's network, traced once per process."""
-    from dimat_flwr.symmetry import find_permutation_spec  # tracing loads much of torch that training never needs
-
+    """Return the permutation symmetries of the run's network: found and proven once per machine, then read."""
     with torch.random.fork_rng(devices=[]):
-        return find_permutation_spec(build_network(config.model).eval(), config.dataset.example_input(2))
+        network = build_network(config.model).eval()
+        folder = Path(config.cache_dir).expanduser() / "symmetries"
+        return cached_permutation_spec(network, config.dataset.example_input(2), folder)

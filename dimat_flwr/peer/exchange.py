@@ -157,7 +157,7 @@ def _require_sound(model: Mapping[str, Tensor]) -> None:
         ArithmeticError: the model holds NaN, infinity or numbers whose squares are nearly infinite.
     """
     floats = [tensor for tensor in model.values() if tensor.is_floating_point() and tensor.numel()]
-    largest = [torch.linalg.vector_norm(tensor, ord=torch.inf).float() for tensor in floats]
+    largest = [norm.float() for norm in torch._foreach_norm(floats, torch.inf)] if floats else []
     if largest and not bool((torch.stack(largest) <= _LARGEST).all()):
         raise ArithmeticError(f"the model holds NaN, infinite values or values beyond {_LARGEST:.0e}")
 

@@ -7,13 +7,11 @@ from pathlib import Path
 
 from torch import nn
 
-from dimat_flwr.config import Config, build_network, check_network
+from dimat_flwr.config import Config, check_network
 from dimat_flwr.learning import autocast, resolve_device
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.wire.instruction import Instruction
-
-_LARGEST_ERROR = 1e-4  # of float32 rounding, relative to the output
 
 
 class PeerSetupError(RuntimeError):
@@ -36,8 +34,6 @@ def check_setup(config: Config, instruction: Instruction) -> None:
     network = caches.shell(config, device).network
     check_network(config, network, device)
     _require_writable(run_folder(config, instruction.run) / "models", _model_bytes(network))
-    if config.training.verify_spec:
-        _require_true_spec(config)
     pools = config.algorithm.pools_data or config.final_merge.pools_data
     if pools and not instruction.simulation:
         raise PeerSetupError("match_data: pooled needs all peers' samples, which only a simulation has; use local")
@@ -65,17 +61,4 @@ def _require_writable(folder: Path, size: int) -> None:
         raise PeerSetupError(
             f"{folder} has {free / 1e6:.0f} MB free, too little for a model of {size / 1e6:.0f} MB that is written "
             "anew before the old one goes; free some space or set output-dir"
-        )
-
-
-def _require_true_spec(config: Config) -> None:
-    from dimat_flwr.symmetry import verify
-
-    spec = caches.permutation_spec(config)
-    network = build_network(config.model).eval()
-    error = verify(network, spec, config.dataset.example_input(4))
-    if not error <= _LARGEST_ERROR:
-        raise PeerSetupError(
-            f"the permutation groups found for model '{config.choices['model']}' change its output by {error:.1e} of "
-            f"its size (allowed: {_LARGEST_ERROR:.0e}); do not align this network, and please report it"
         )

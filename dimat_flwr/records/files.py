@@ -1,6 +1,7 @@
 """Writing files so that a reader, a crash or a full disk meets whole lines and whole files, and one clear error."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from dimat_flwr.records.errors import RecordsError
@@ -68,6 +69,8 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
                 os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)  # half a file takes room on a disk that may have none
         raise unwritten(path, error) from error
 
 

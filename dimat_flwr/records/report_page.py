@@ -15,6 +15,7 @@ from dimat_flwr.records.files import replace_file
 from dimat_flwr.records.headline import final_line, peers_reported, percent, readable_bytes, readable_time
 from dimat_flwr.records.topology_plot import plot_topology
 
+REPORT_FILE = "report.html"
 _PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -87,7 +88,7 @@ def draw_report(folder: Path, summary: dict[str, Any]) -> list[Path]:
     Raises:
         RecordsError: a file cannot be written.
     """
-    accuracy, topology, report = (folder / name for name in ("accuracy.png", "topology.png", "report.html"))
+    accuracy, topology, report = (folder / name for name in ("accuracy.png", "topology.png", REPORT_FILE))
     config = folder / "config.yaml"
     plot_accuracy(summary, accuracy)
     plot_topology(summary, topology)

@@ -12,7 +12,7 @@ from dimat_flwr.events import Failure, Muted, Stamped, clip
 from dimat_flwr.records.errors import RecordsError
 from dimat_flwr.records.files import LineFile, replace_file
 from dimat_flwr.records.location import make_run_folder
-from dimat_flwr.records.report_page import draw_report
+from dimat_flwr.records.report_page import REPORT_FILE, draw_report
 from dimat_flwr.records.share import Shares
 from dimat_flwr.records.summary import SUMMARY_FILE, Status, encode_summary, summarize, writer
 from dimat_flwr.records.totals import Totals
@@ -176,8 +176,12 @@ class RunFolder:
             self._say_muted(peer, 0, "end")
         summary = self._summary(self._facts, status, reason, apart)
         if self._fault is None:
-            self._attempt(self._flush)
-            self._attempt(lambda: self._write_summary(summary))
+            try:
+                self._attempt(self._flush)
+                self._attempt(lambda: self._write_summary(summary))
+            except RecordsError as error:
+                self._write_last_summary(self._summary(self._facts, "failed", f"{reason or error}", apart))
+                raise
         else:
             self._write_last_summary(summary)
         self._draw(summary)
@@ -218,9 +222,14 @@ class RunFolder:
         replace_file(self.path / SUMMARY_FILE, encode_summary(summary), durable=True)
 
     def _write_last_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write how the run ended, on a full disk in the room of the report: that can be drawn again, this cannot."""
         try:
-            self._write_summary(summary)
-        except RecordsError as error:
+            try:
+                self._write_summary(summary)
+            except RecordsError:
+                (self.path / REPORT_FILE).unlink(missing_ok=True)
+                self._write_summary(summary)
+        except (RecordsError, OSError) as error:
             _log.error("how the run ended is not in its summary: %s", error)
 
     def _attempt(self, write: Callable[[], None]) -> None:

@@ -1,5 +1,6 @@
 """The permutation symmetries of a network, and applying permutations to its tensors."""
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from dimat_flwr.symmetry.errors import SymmetryError
 from dimat_flwr.symmetry.group import Group
 from dimat_flwr.symmetry.permutation import Permutation
-from dimat_flwr.symmetry.traced import TracedModel
+from dimat_flwr.symmetry.tracing.traced import TracedModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,8 @@ class PermutationSpec:
 
         Args:
             state_dict: every tensor of the network's state dict, on any device. Not modified; tensors that no
-                permutation touches are returned as they are, not copied.
+                permutation touches are returned as they are, not copied. Its ``_metadata``, which some networks need
+                to load it, is kept.
             permutation: aligned = theirs[p] for every group.
 
         Raises:
@@ -62,7 +64,10 @@ class PermutationSpec:
         unknown = [name for name in state_dict if name not in self.shapes]
         if missing or unknown:
             raise SymmetryError(f"state dict does not fit the network: lacks {missing[:5]}, has unknown {unknown[:5]}")
-        return self.apply_to(state_dict, permutation)
+        result = OrderedDict(self.apply_to(state_dict, permutation))
+        if hasattr(state_dict, "_metadata"):
+            result._metadata = state_dict._metadata  # type: ignore[attr-defined]
+        return result
 
     def apply_to(self, named_tensors: Mapping[str, Tensor], permutation: Permutation) -> dict[str, Tensor]:
         """Permute any tensors that are named and shaped like the network's, such as gradients or momentum buffers.

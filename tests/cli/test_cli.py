@@ -1,6 +1,9 @@
 """The command as a person starts it, on networks small enough to train here."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,6 +47,11 @@ def data(tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, images=rng.random((60, 1, 8, 8), dtype=np.float32), labels=rng.integers(0, 10, 60))
     return path
+
+
+def test_help_and_records_do_not_wait_for_torch():
+    code = "import sys, dimat_flwr.cli, dimat_flwr.records\nassert not {'torch', 'hydra', 'flwr'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 
 
 def test_spec_lists_groups_and_axes(command):

@@ -185,7 +185,7 @@ def test_a_model_is_proved(lay_out: Any) -> None:
 def test_an_operator_rule_lets_units_move(tmp_path: Path, conf_dir: Path, lay_out: Any) -> None:
     from dimat_flwr.symmetry.rules import RULES
 
-    network = "model._target_=tests.docs.networks.BesselNet training.pretrain_epochs=2 training.verify_spec=true"
+    network = "model._target_=tests.docs.networks.BesselNet training.pretrain_epochs=2"
 
     def moved(output: str, **more: Any) -> list[float]:
         run = run_app(tmp_path / output, 2, conf_dir=conf_dir, rounds=1, overrides=network, **more)

@@ -1,5 +1,6 @@
 """Relay and peers together, on real digits, in one process."""
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 from flwr.app import RecordDict
 
 from dimat_flwr.local.post import Intercept
+from dimat_flwr.peer import caches
 from dimat_flwr.peer.learner import Learner
 from dimat_flwr.relay import SetupError
 from dimat_flwr.wire import names
@@ -242,12 +244,19 @@ def test_pooled_matching_is_for_simulations_only(tmp_path: Path) -> None:
     assert pooled.events("aligned") != local.events("aligned")
 
 
-def test_the_spec_can_be_proven_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = "training.verify_spec=true"
-    assert quick(tmp_path / "true", rounds=0, overrides=asked).summary["status"] == "completed"
-    monkeypatch.setattr("dimat_flwr.symmetry.verify", lambda *_: 0.5)
-    with pytest.raises(SetupError, match="change its output by 5"):
-        quick(tmp_path / "false", rounds=0, overrides=asked)
+def test_symmetries_are_found_and_proven_once_per_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"rounds": 1, "overrides": f"cache_dir={tmp_path / 'cache'} model.width=2"}
+    found = []
+    find = importlib.import_module("dimat_flwr.symmetry.find").find_permutation_spec
+    monkeypatch.setattr(
+        "dimat_flwr.symmetry.find.find_permutation_spec", lambda *a, **k: found.append(1) or find(*a, **k)
+    )
+    first = quick(tmp_path / "first", **settings)
+    caches.permutation_spec.cache_clear()  # as in another process
+    second = quick(tmp_path / "second", **settings)
+    assert found == [1]
+    assert len(list((tmp_path / "cache" / "symmetries").iterdir())) == 1
+    assert first.events("aligned") == second.events("aligned") != []
 
 
 def test_what_alignment_cannot_free_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from dimat_flwr.events import Evaluation, Failure, Final, Late, Note, Stamped, Training
-from dimat_flwr.records import RecordsError, RunFolder, load_summary, replay
+from dimat_flwr.records import RecordsError, RunFolder, files, load_summary, replay, run_folder
 
 ROOT = Path(__file__).parents[2]
 FINAL = Final(90.0, None, None, "models/peer-0.safetensors", "0f" * 32, 5)
@@ -247,6 +247,52 @@ def test_a_full_disk_is_one_error_and_what_was_written_stays_readable(folder):
     found = replay(folder.path)
     assert (found["status"], found["unread_lines"]) == ("failed", 1)  # half of the last line
     assert found["rounds"][0]["accuracy_after_merge"] == 80.0
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk of so many bytes, for one run's folder, that refuses what goes beyond."""
+    limit = {}
+    write = files.replace_file
+
+    def refusing(path, data, **options):
+        used = sum(file.stat().st_size for file in path.parent.iterdir())
+        if limit and used + len(data) > limit["bytes"]:
+            raise files.unwritten(path, OSError(28, "No space left on device"))
+        write(path, data, **options)
+
+    monkeypatch.setattr(run_folder, "replace_file", refusing)
+    return limit
+
+
+def test_on_a_full_disk_the_report_makes_room_for_how_the_run_ended(folder, disk):
+    (folder.path / "report.html").write_bytes(b"x" * 50_000)
+    disk["bytes"] = 50_000
+    with pytest.raises(RecordsError, match="No space left"):
+        folder.heartbeat(later(60))
+    folder.finish("failed", "RecordsError: the disk is full")
+    found = load_summary(folder.path)
+    assert (found["status"], found["reason"]) == ("failed", "RecordsError: the disk is full")
+
+
+def test_a_disk_that_fills_up_at_the_very_end_is_why_the_run_failed(folder, disk):
+    (folder.path / "report.html").write_bytes(b"x" * 50_000)
+    disk["bytes"] = 50_000
+    with pytest.raises(RecordsError, match="No space left"):
+        folder.finish("completed")
+    found = load_summary(folder.path)
+    assert found["status"] == "failed"
+    assert "No space left on device" in found["reason"]
+
+
+def test_half_a_new_file_does_not_stay(tmp_path, monkeypatch):
+    def full(file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(RecordsError, match="No space left"):
+        files.replace_file(tmp_path / "summary.json", b"x" * 1000, durable=True)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

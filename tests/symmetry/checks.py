@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from dimat_flwr.symmetry import PermutationSpec, Tap, find_permutation_spec, verify
-from dimat_flwr.symmetry.verify import randomized_state
+from dimat_flwr.symmetry.proving.draws import redrawn_state
 
 
 def checked_spec(model: nn.Module, x: Tensor | tuple[Any, ...]) -> PermutationSpec:
@@ -29,7 +29,7 @@ def _check_taps(model: nn.Module, spec: PermutationSpec, inputs: tuple[Tensor, .
     """Run another batch size than the example's, and compare what the taps show before and after permuting."""
     generator = torch.Generator().manual_seed(1)
     batch = tuple(torch.cat([i, i.flip(0), i.roll(1, -1)]) for i in inputs)
-    state = randomized_state(model, batch, generator)
+    state = redrawn_state(model, generator)
     permutation = spec.random(generator)
     model.eval()
     with torch.no_grad():
@@ -53,3 +53,44 @@ def _check_taps(model: nn.Module, spec: PermutationSpec, inputs: tuple[Tensor, .
 
 def sizes(spec: PermutationSpec) -> dict[str, tuple[int, ...]]:
     return {name: group.shape for name, group in spec.groups.items()}
+
+
+def largest_change(model: nn.Module, spec: PermutationSpec, x: Any, seed: int) -> float:
+    """Permute all units of a few redrawn networks; return the largest change of any output's element.
+
+    Shares no code with ``verify``: other draws, every group deranged by a rotation, absolute and relative change.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    indices = {}
+    for name, group in spec.groups.items():
+        shift = int(torch.randint(1, max(2, group.units), (), generator=generator))
+        indices[name] = torch.arange(group.units).roll(shift).expand(group.shape).contiguous()
+    permutation = spec.permutation(indices)
+    worst = 0.0
+    model.eval()
+    for scale in (0.3, 1.0):
+        state = {
+            name: t + scale * torch.randn(t.shape, generator=generator, dtype=t.dtype).abs()
+            if t.is_floating_point()
+            else t.reshape(-1)[torch.randperm(t.numel(), generator=generator)].view(t.shape)  # may differ by model
+            for name, t in model.state_dict().items()
+        }
+        moved = spec.apply(state, permutation)
+        outputs = []
+        for weights in (state, moved):
+            weights = {name: t.clone() for name, t in weights.items()}
+            with torch.no_grad():
+                outputs.append(
+                    [t for t in _leaves(functional_call(model, weights, (x.clone(),), tie_weights=False)) if t.numel()]
+                )
+        for before, after in zip(*outputs, strict=True):
+            change = (before.double() - after.double()).abs().max() / before.double().abs().max().clamp(min=1e-300)
+            worst = max(worst, float(change))
+    return worst
+
+
+def _leaves(output: Any) -> list[Tensor]:
+    if isinstance(output, Tensor):
+        return [output]
+    values = output.values() if isinstance(output, dict) else output
+    return [leaf for value in values for leaf in _leaves(value)]

@@ -5,6 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dimat_flwr.symmetry import SymmetryError, find_permutation_spec, verify
+from tests.symmetry.adversarial import CASES
 from tests.symmetry.checks import checked_spec, sizes
 from tests.symmetry.networks import Attention, ConvNet, Function, Mixer, SqueezeExcite
 
@@ -210,23 +212,81 @@ def test_rotary_positions_keep_units_in_place_but_not_heads():
 
 
 def test_unknown_operator_keeps_its_operands_and_says_so():
-    with_fft = ConvNet(nn.Conv2d(8, 6, 1), Function(lambda x: torch.fft.rfft(x, dim=1).real), after=4)
-    spec = checked_spec(with_fft, torch.randn(IMAGE))
+    unknown = ConvNet(nn.Conv2d(8, 6, 1), Function(lambda x: x.renorm(2, 1, 1.0)), after=6)
+    spec = checked_spec(unknown, torch.randn(IMAGE))
     assert sizes(spec) == {"stem": (8,)}
-    assert any("fft_rfft" in warning for warning in spec.warnings)
+    assert any("renorm" in warning for warning in spec.warnings)
 
 
-def test_recurrent_layer_stays_with_a_warning():
-    class Recurrent(nn.Module):
+@pytest.mark.parametrize(("kind", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN_", 1), ("LSTMCell", 4), ("GRUCell", 3)])
+def test_all_gates_of_a_recurrent_layer_share_a_permutation(kind, gates):
+    model, x = CASES[kind if kind.endswith(("_", "Cell")) else f"{kind}_"]()
+    spec = checked_spec(model, x)
+    name = "cell.weight_ih" if kind.endswith("Cell") else "layer.weight_ih_l0"
+    assert sizes(spec) == {"inp": (6,), name: (4,)}
+    assert {a.positions.shape for a in spec.groups[name].axes if a.dim == 0 and "out" not in a.tensor} == {(gates, 4)}
+    assert spec.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["LSTM_bidirectional_deep", "LSTM_projected", "GRU_last_num_layers", "RNN_of_relu"])
+def test_recurrent_layers_of_every_shape(name):
+    spec = checked_spec(*CASES[name]())
+    assert spec.permutable_share > 0.95
+    assert spec.warnings == ()
+
+
+@pytest.mark.parametrize("name", ["weight_norm", "weight_norm_of_columns", "weight_norm_of_all", "old_weight_norm"])
+def test_weight_norm_moves_with_its_weight(name):
+    spec = checked_spec(*CASES[name]())
+    assert [g.shape for g in spec.groups.values()] == [(8,), (8,)]
+    assert spec.warnings == ()
+
+
+def test_units_of_stacked_experts_move_alike():
+    spec = checked_spec(*CASES["routed_experts"]())
+    assert [(a.tensor, a.dim) for a in spec.groups["up"].axes] == [("up", 2), ("down", 1)]
+
+
+def test_a_fourier_transform_over_tokens_leaves_the_channels_free():
+    assert sizes(checked_spec(*CASES["fourier_over_tokens"]())) == {"inp": (8,)}
+
+
+@pytest.mark.parametrize("form", ["keywords", "dict", "mask"])
+def test_inputs_by_name_in_a_dict_and_beside_a_mask(form):
+    class Masked(nn.Module):
         def __init__(self):
             super().__init__()
-            self.inp, self.lstm, self.out = nn.Linear(5, 6), nn.LSTM(6, 4, batch_first=True), nn.Linear(4, 2)
+            self.inp, self.out = nn.Linear(5, 8), nn.Linear(8, 2)
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
 
-        def forward(self, x):
-            return self.out(torch.tanh(self.lstm(self.inp(x))[0][:, -1]))
+        def forward(self, x, mask=None, *, scale=1.0):
+            if isinstance(x, dict):
+                x, mask = x["values"], x["mask"]
+            h = self.inp(x) * scale
+            return self.out(h + self.attention(h, h, h, attn_mask=mask, need_weights=False)[0])
 
-    spec = checked_spec(Recurrent(), torch.randn(2, 5, 5))
-    assert any("lstm" in warning for warning in spec.warnings)
+    x, mask = torch.randn(2, 6, 5), torch.ones(6, 6, dtype=torch.bool).triu(1)
+    example = {
+        "keywords": {"mask": mask, "x": x, "scale": 0.5},
+        "dict": ({"mask": mask, "values": x},),
+        "mask": (x, mask),
+    }
+    model = Masked()
+    spec = find_permutation_spec(model, example[form])
+    assert [g.shape for g in spec.groups.values()] == [(8,), (2,), (2, 4), (2, 4)]
+    assert verify(model, spec, example[form]) <= 1e-9
+    other = {
+        "keywords": {"x": x[:1], "scale": 0.5, "mask": mask},
+        "dict": ({"values": x, "mask": mask},),
+        "mask": (x, mask),
+    }
+    model.eval()
+    with torch.no_grad():
+        wanted = model(**other[form]) if form == "keywords" else model(*other[form])
+        torch.testing.assert_close(spec.traced.run(model.state_dict(), other[form]), wanted)
+    if form == "keywords":
+        with pytest.raises(SymmetryError, match="takes inputs named"):
+            spec.traced.run(model.state_dict(), {"x": x})
 
 
 def test_training_only_branch_moves_with_what_it_reads():

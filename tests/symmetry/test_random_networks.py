@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dimat_flwr.symmetry import find_permutation_spec, verify
+from dimat_flwr.symmetry import find_permutation_spec
+from tests.symmetry.checks import largest_change
 from tests.symmetry.random_networks import RandomNetwork
 
 
@@ -11,7 +12,7 @@ from tests.symmetry.random_networks import RandomNetwork
 def test_random_network(seed):
     torch.manual_seed(seed)
     model, x = RandomNetwork(seed, steps=3 + seed % 14).double(), torch.randn(2, 3, 4, 4).double()
-    assert verify(model, find_permutation_spec(model, x), x) <= 1e-8
+    assert largest_change(model, find_permutation_spec(model, x), x, seed) <= 1e-8
 
 
 def test_most_random_networks_can_be_permuted():
@@ -20,5 +21,5 @@ def test_most_random_networks_can_be_permuted():
     for seed in range(12):
         torch.manual_seed(seed)
         model = RandomNetwork(seed, steps=3 + seed % 14)
-        shares.append(find_permutation_spec(model, torch.randn(2, 3, 4, 4)).permutable_share)
+        shares.append(find_permutation_spec(model, torch.randn(2, 3, 4, 4), prove=False).permutable_share)
     assert sum(share > 0.2 for share in shares) >= 6

@@ -91,9 +91,9 @@ def test_the_same_network_gives_the_same_specification_whatever_its_weights():
 
 def test_a_resnet20_is_read_in_half_a_second():
     model, x = ResNet20("B", width=16), torch.randn(1, 3, 32, 32)
-    find_permutation_spec(model, x)
+    find_permutation_spec(model, x, prove=False)
     started = time.process_time()
-    find_permutation_spec(model, x)
+    find_permutation_spec(model, x, prove=False)
     assert time.process_time() - started < 0.5
 
 

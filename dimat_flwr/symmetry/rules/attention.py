@@ -4,16 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.contraction import contract
-from dimat_flwr.symmetry.join import as_value, elementwise
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.contraction import contract
+from dimat_flwr.symmetry.constraints.join import as_value, elementwise
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Value
+from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.reductions import scaled_along
-from dimat_flwr.symmetry.rules.registry import Context, rule
-from dimat_flwr.symmetry.value import Value
+from dimat_flwr.symmetry.rules.registry import rule
 
 
-@rule("scaled_dot_product_attention", "_scaled_dot_product_attention")
+@rule("scaled_dot_product_attention", "_scaled_dot_product_attention", kind="mixes")
 def attention(
     ctx: Context, query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0,
     is_causal: bool = False, *, scale: Any = None, enable_gqa: bool = False,

@@ -4,15 +4,17 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value
+from dimat_flwr.symmetry.rules.context import Context
 from dimat_flwr.symmetry.rules.linear import read_axis
-from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
+from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 from dimat_flwr.symmetry.rules.shaping import along_channels
-from dimat_flwr.symmetry.value import Param, Shape, Value
 
 
-@rule("conv1d", "conv2d", "conv3d")
+@rule("conv1d", "conv2d", "conv3d", kind="mixes")
 def conv(
     ctx: Context, x: Operand, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
     groups: int = 1,
@@ -21,7 +23,7 @@ def conv(
     return _convolve(ctx, x, weight, bias, groups, transposed=False)
 
 
-@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
+@rule("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", kind="mixes")
 def conv_transpose(
     ctx: Context, x: Operand, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
@@ -30,7 +32,7 @@ def conv_transpose(
     return _convolve(ctx, x, weight, bias, groups, transposed=True)
 
 
-@rule("convolution")
+@rule("convolution", kind="mixes")
 def convolution(
     ctx: Context, x: Operand, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
     output_padding: Any, groups: int,
@@ -40,7 +42,7 @@ def convolution(
 
 
 def _convolve(ctx: Context, x: Operand, weight: Any, bias: Any, groups: int, *, transposed: bool) -> Value:
-    if not isinstance(weight, Param) or weight.ids is not None:
+    if not isinstance(weight, Param) or not weight.is_whole:
         raise UnsupportedError("a convolution whose weight is computed")
     ledger = ctx.ledger
     value = as_value(x, ledger)

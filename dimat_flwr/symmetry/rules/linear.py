@@ -4,13 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.atoms import Ints
-from dimat_flwr.symmetry.contraction import contract
-from dimat_flwr.symmetry.join import Operand, as_value, elementwise, roles_along, tie_along
-from dimat_flwr.symmetry.ledger import AxisRecord, Ledger
-from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, rule
-from dimat_flwr.symmetry.value import Param, Shape, Value
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.atoms import Ints
+from dimat_flwr.symmetry.constraints.contraction import contract
+from dimat_flwr.symmetry.constraints.join import Operand, as_value, elementwise, roles_along, tie_along
+from dimat_flwr.symmetry.constraints.ledger import AxisRecord, Ledger
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value
+from dimat_flwr.symmetry.rules.context import Context
+from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -58,7 +60,7 @@ def _fit(array: Ints, rank: int) -> Ints:
     return array
 
 
-@rule("linear")
+@rule("linear", kind="mixes")
 def linear(ctx: Context, x: Operand, weight: Operand, bias: Operand | None = None) -> Value:
     """X @ weight.T + bias, weight of shape (out, in)."""
     value = as_value(x, ctx.ledger)
@@ -89,7 +91,7 @@ def _generic_linear(x: Value, weight: Operand, ledger: Ledger) -> Value:
     return contract(x, w, (lead + "y", "zy", lead + "z"), ledger)
 
 
-@rule("matmul", "bmm", "mm", "mv", "dot")
+@rule("matmul", "bmm", "mm", "mv", "dot", kind="mixes")
 def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     """Matrix product with broadcast batch dims; a parameter on the right (or left) is a weight."""
     if isinstance(y, Param) and len(y.shape) == 2:
@@ -99,6 +101,8 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
         swapped = as_value(moves.permute(y, (1, 0), ctx.ledger), ctx.ledger)
         result = moves.permute(linear(ctx, swapped, x), (1, 0), ctx.ledger)
         return as_value(result, ctx.ledger)
+    if isinstance(y, Param) and len(y.shape) == 3 and not isinstance(x, Param) and len(x.shape) == 3:
+        return by_experts(ctx, x, y)
     a, b = as_value(x, ctx.ledger), as_value(y, ctx.ledger)
     if len(a.shape) == 1:
         a = as_value(moves.reshape(a, (1, *a.shape), ctx.ledger), ctx.ledger)
@@ -111,46 +115,71 @@ def matmul(ctx: Context, x: Operand, y: Operand) -> Value:
     return as_value(moves.reshape(result, ctx.shape, ctx.ledger), ctx.ledger)
 
 
-@rule("addmm", "addbmm", "baddbmm")
+def by_experts(ctx: Context, x: Operand, weight: Param) -> Value:
+    """Return x (..., tokens, in) times a stack of weights (experts, in, out), each expert's tokens by its own weight.
+
+    All experts' units are permuted alike: one order for what all of them read, and one for what they write.
+    """
+    read, write = weight.axis_of(1), weight.axis_of(2)
+    if read is None or write is None:
+        raise UnsupportedError("a stack of weights that is cut or regrouped")
+    value = as_value(x, ctx.ledger)
+    last = len(value.shape) - 1
+    value = read_axis(value, last, ctx.ledger.axis(weight.name, read[0]), read[1], ctx.ledger)
+    record = ctx.ledger.axis(weight.name, write[0])
+    return write_axis(value, last, record, write[1], (*value.shape[:-1], weight.shape[2]), ctx.ledger)
+
+
+@rule("_grouped_mm", "transformers::grouped_mm_fallback", kind="mixes")
+def grouped(ctx: Context, x: Operand, weight: Operand, offs: Any = None, *args: Any, **kwargs: Any) -> Value:
+    """Tokens (tokens, in), sorted by expert, times a stack of weights (experts, in, out)."""
+    if not isinstance(weight, Param) or len(weight.shape) != 3 or len(x.shape) != 2:
+        raise UnsupportedError("a grouped product other than of tokens with a stack of weights")
+    return by_experts(ctx, x, weight)
+
+
+@rule("baddbmm", kind="mixes")
+def baddbmm(ctx: Context, bias: Operand, x: Operand, y: Operand, *, beta: Any = 1, alpha: Any = 1) -> Value:
+    """Bias + x @ y."""
+    return elementwise([matmul(ctx, x, y), bias], ctx.ledger)
+
+
+@rule("addmm", kind="mixes")
 def addmm(ctx: Context, bias: Operand, x: Operand, y: Operand, *, beta: Any = 1, alpha: Any = 1) -> Value:
     """Bias + x @ y."""
     return elementwise([matmul(ctx, x, y), bias], ctx.ledger)
 
 
-@rule("einsum")
+@rule("einsum", kind="mixes")
 def einsum(ctx: Context, equation: str, *operands: Any, **kwargs: Any) -> Value:
     """An einsum of two operands in which every summed letter is in both."""
     listed = operands[0] if len(operands) == 1 and isinstance(operands[0], list | tuple) else operands
     inputs, _, out = equation.replace(" ", "").partition("->")
-    labels = inputs.split(",")
-    summed = [c for c in set("".join(labels)) if c not in out]
+    letters = inputs.split(",")
+    summed = [c for c in set("".join(letters)) if c not in out]
     simple = len(listed) == 2 and "." not in equation and "->" in equation
-    if not simple or any(len(set(part)) < len(part) for part in (*labels, out)):
+    if not simple or any(len(set(part)) < len(part) for part in (*letters, out)):
         raise UnsupportedError("an einsum other than of two operands with plain, distinct letters")
-    if any(c not in labels[0] or c not in labels[1] for c in summed):
+    if any(c not in letters[0] or c not in letters[1] for c in summed):
         raise UnsupportedError("an einsum that sums a letter of one operand alone")
     a, b = listed
-    if isinstance(b, Param) and len(b.shape) == 2 and len(summed) == 1 and labels[0][-1] == summed[0]:
-        weight = b if labels[1][1] == summed[0] else moves.permute(b, (1, 0), ctx.ledger)
-        if out == labels[0][:-1] + labels[1].replace(summed[0], ""):
+    if isinstance(b, Param) and len(b.shape) == 2 and len(summed) == 1 and letters[0][-1] == summed[0]:
+        weight = b if letters[1][1] == summed[0] else moves.permute(b, (1, 0), ctx.ledger)
+        if out == letters[0][:-1] + letters[1].replace(summed[0], ""):
             return linear(ctx, a, weight)
-    return contract(as_value(a, ctx.ledger), as_value(b, ctx.ledger), (labels[0], labels[1], out), ctx.ledger)
+    return contract(as_value(a, ctx.ledger), as_value(b, ctx.ledger), (letters[0], letters[1], out), ctx.ledger)
 
 
-@rule("embedding")
+@rule("embedding", kind="mixes")
 def embedding(ctx: Context, x: Any, weight: Any, *args: Any, **kwargs: Any) -> Value:
     """Rows of the weight (entries, features): the features move, the entries stay."""
     if not isinstance(weight, Param) and isinstance(x, Param):  # the operator has the weight first
         x, weight = weight, x
-    axis = weight.axis_of(1) if isinstance(weight, Param) else None
-    if axis is None or (isinstance(x, Value) and x.varying) or isinstance(x, Param):
+    if not isinstance(weight, Param) or isinstance(x, Param) or (isinstance(x, Value) and x.varying):
         raise UnsupportedError("an embedding other than by a parameter and an index that does not move")
-    record = ctx.ledger.axis(weight.name, axis[0])
+    ctx.reads(x)
+    result = ctx.fresh_axis(weight, 1, dim=len(ctx.shape) - 1)
     entries = weight.axis_of(0)
     if entries is not None:
-        rows = ctx.ledger.axis(weight.name, entries[0])
-        ctx.ledger.fix(rows.atoms[entries[1]])
-    shape = ctx.shape
-    atoms = record.atoms[axis[1]].reshape([1] * (len(shape) - 1) + [-1])
-    roles = ctx.ledger.refresh(np.zeros((1,) * len(shape), np.int64))
-    return Value(shape, atoms, roles, tuple(size > 1 for size in shape))
+        ctx.ledger.fix(ctx.ledger.axis(weight.name, entries[0]).atoms[entries[1]])
+    return result

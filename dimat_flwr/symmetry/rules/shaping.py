@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from dimat_flwr.symmetry import moves
-from dimat_flwr.symmetry.join import as_value, tie_along
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.moves import Tensorlike
-from dimat_flwr.symmetry.rules.registry import Context, UnsupportedError, dim_of, rule
-from dimat_flwr.symmetry.value import Const, Param, Shape, Value
+from dimat_flwr.symmetry.constraints import moves
+from dimat_flwr.symmetry.constraints.join import as_value, tie_along
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.moves import Tensorlike
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Shape, Value
+from dimat_flwr.symmetry.rules.context import Context, dim_of
+from dimat_flwr.symmetry.rules.registry import UnsupportedError, rule
 
 
 def _ints(args: Sequence[Any]) -> list[int]:
@@ -26,7 +28,18 @@ def along_channels(vector: Tensorlike | Const, rank: int, ledger: Ledger) -> Ten
     return moves.reshape(tensor, shape, ledger)
 
 
-@rule("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten", "ravel")
+@rule(
+    "view",
+    "reshape",
+    "_unsafe_view",
+    "view_as",
+    "reshape_as",
+    "flatten",
+    "unflatten",
+    "ravel",
+    kind="moves",
+    aliases=True,
+)
 def regroup(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Everything that keeps the row-major order; the result's shape says all."""
     if args and not isinstance(args[0], int | list | tuple | Value | Param | Const):
@@ -34,20 +47,20 @@ def regroup(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlik
     return moves.reshape(x, ctx.shape, ctx.ledger)
 
 
-@rule("unsqueeze", "squeeze")
+@rule("unsqueeze", "squeeze", kind="moves", aliases=True)
 def ones(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Dims of size 1 come and go."""
     return moves.reshape(x, ctx.shape, ctx.ledger)
 
 
-@rule("permute")
+@rule("permute", kind="moves", aliases=True)
 def permute(ctx: Context, x: Tensorlike, *dims: Any, **kwargs: Any) -> Tensorlike:
     """Reorder dims."""
     order = _ints(dims or (kwargs["dims"],))
     return moves.permute(x, [dim_of(d, len(order)) for d in order], ctx.ledger)
 
 
-@rule("transpose", "swapaxes", "swapdims")
+@rule("transpose", "swapaxes", "swapdims", kind="moves", aliases=True)
 def transpose(ctx: Context, x: Tensorlike, dim0: int, dim1: int) -> Tensorlike:
     """Swap two dims."""
     order = list(range(len(x.shape)))
@@ -56,13 +69,13 @@ def transpose(ctx: Context, x: Tensorlike, dim0: int, dim1: int) -> Tensorlike:
     return moves.permute(x, order, ctx.ledger)
 
 
-@rule("t", "T", "mT", "adjoint")
+@rule("t", "T", "mT", "adjoint", kind="moves", aliases=True)
 def transposed(ctx: Context, x: Tensorlike) -> Tensorlike:
     """Swap the last two dims of a matrix."""
     return x if len(x.shape) < 2 else transpose(ctx, x, -2, -1)
 
 
-@rule("movedim", "moveaxis")
+@rule("movedim", "moveaxis", kind="moves", aliases=True)
 def movedim(ctx: Context, x: Tensorlike, source: Any, destination: Any) -> Tensorlike:
     """Move dims elsewhere."""
     rank = len(x.shape)
@@ -73,19 +86,19 @@ def movedim(ctx: Context, x: Tensorlike, source: Any, destination: Any) -> Tenso
     return moves.permute(x, [placed[d] if d in placed else next(rest) for d in range(rank)], ctx.ledger)
 
 
-@rule("expand", "expand_as", "broadcast_to")
+@rule("expand", "expand_as", "broadcast_to", kind="moves", aliases=True)
 def expand(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Broadcast."""
     return moves.expand(x, ctx.shape)
 
 
-@rule("copy")
+@rule("copy", kind="moves")
 def copy(ctx: Context, x: Tensorlike | Const, source: Tensorlike | Const, *args: Any, **kwargs: Any) -> Value:
     """The source in place of ``x``, broadcast to its shape."""
     return as_value(moves.expand(as_value(source, ctx.ledger), ctx.shape), ctx.ledger)
 
 
-@rule("repeat", "tile")
+@rule("repeat", "tile", kind="moves")
 def repeat(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
     """Put copies side by side."""
     shape = (1,) * (len(ctx.shape) - len(x.shape)) + x.shape
@@ -96,7 +109,7 @@ def repeat(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike
     return result
 
 
-@rule("repeat_interleave")
+@rule("repeat_interleave", kind="moves")
 def repeat_interleave(ctx: Context, x: Tensorlike, repeats: Any, dim: int | None = None, **kwargs: Any) -> Tensorlike:
     """Repeat each place along a dim."""
     if not isinstance(repeats, int) or dim is None:
@@ -105,7 +118,7 @@ def repeat_interleave(ctx: Context, x: Tensorlike, repeats: Any, dim: int | None
     return moves.take(x, d, np.repeat(np.arange(x.shape[d], dtype=np.int64), repeats), ctx.ledger)
 
 
-@rule("cat", "concat", "concatenate")
+@rule("cat", "concat", "concatenate", kind="moves")
 def cat(ctx: Context, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> Value:
     """Join along a dim."""
     values = [as_value(x, ctx.ledger) for x in tensors]
@@ -113,7 +126,7 @@ def cat(ctx: Context, tensors: Sequence[Any], dim: int = 0, **kwargs: Any) -> Va
     return moves.cat(kept, dim_of(kwargs.get("axis", dim), len(kept[0].shape)), ctx.ledger)
 
 
-@rule("stack")
+@rule("stack", kind="moves")
 def stack(ctx: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
     """Join along a new dim."""
     values = [as_value(x, ctx.ledger) for x in tensors]
@@ -123,7 +136,7 @@ def stack(ctx: Context, tensors: Sequence[Any], dim: int = 0) -> Value:
     return moves.cat([v for v in lifted if isinstance(v, Value)], d, ctx.ledger)
 
 
-@rule("flip")
+@rule("flip", kind="moves")
 def flip(ctx: Context, x: Tensorlike, *dims: Any) -> Tensorlike:
     """Reverse dims."""
     for dim in _ints(dims):
@@ -132,7 +145,7 @@ def flip(ctx: Context, x: Tensorlike, *dims: Any) -> Tensorlike:
     return x
 
 
-@rule("roll")
+@rule("roll", kind="moves")
 def roll(ctx: Context, x: Tensorlike, shifts: Any, dims: Any = None) -> Tensorlike:
     """Rotate dims."""
     if dims is None or dims == []:
@@ -144,7 +157,7 @@ def roll(ctx: Context, x: Tensorlike, shifts: Any, dims: Any = None) -> Tensorli
     return x
 
 
-@rule("pad", "constant_pad_nd")
+@rule("pad", "constant_pad_nd", kind="moves")
 def pad(ctx: Context, x: Tensorlike, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Value:
     """Add places at the ends of dims (negative: remove them), given from the last dim backwards."""
     result = as_value(x, ctx.ledger)
@@ -167,7 +180,7 @@ def _regrouped(x: Tensorlike, split: Shape, order: Sequence[int], shape: Shape, 
     return moves.reshape(moves.permute(moves.reshape(x, split, ledger), order, ledger), shape, ledger)
 
 
-@rule("pixel_shuffle")
+@rule("pixel_shuffle", kind="moves")
 def pixel_shuffle(ctx: Context, x: Tensorlike, upscale_factor: int) -> Tensorlike:
     """(*, C r^2, H, W) -> (*, C, H r, W r)."""
     *lead, c, h, w = x.shape
@@ -176,7 +189,7 @@ def pixel_shuffle(ctx: Context, x: Tensorlike, upscale_factor: int) -> Tensorlik
     return _regrouped(x, (*lead, c // r**2, r, r, h, w), order, ctx.shape, ctx.ledger)
 
 
-@rule("pixel_unshuffle")
+@rule("pixel_unshuffle", kind="moves")
 def pixel_unshuffle(ctx: Context, x: Tensorlike, downscale_factor: int) -> Tensorlike:
     """(*, C, H r, W r) -> (*, C r^2, H, W)."""
     *lead, c, h, w = x.shape
@@ -185,7 +198,7 @@ def pixel_unshuffle(ctx: Context, x: Tensorlike, downscale_factor: int) -> Tenso
     return _regrouped(x, (*lead, c, h // r, r, w // r, r), order, ctx.shape, ctx.ledger)
 
 
-@rule("channel_shuffle", "native_channel_shuffle")
+@rule("channel_shuffle", "native_channel_shuffle", kind="moves")
 def channel_shuffle(ctx: Context, x: Tensorlike, groups: int) -> Tensorlike:
     """(B, G C, ...) -> (B, C G, ...)."""
     b, c, *rest = x.shape

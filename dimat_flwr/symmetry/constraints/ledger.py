@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Atoms, Ints
-from dimat_flwr.symmetry.value import Param, Shape, Value, compress, line
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Atoms, Ints
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value, compress, line
 
 
 @dataclass(eq=False)
@@ -17,7 +18,7 @@ class AxisRecord:
         tensor: the tensor's name.
         dim: the axis; for a grouped convolution's per-group axis, ``conv_groups`` > 1.
         atoms: one atom per place along the axis (for ``conv_groups`` > 1, along all groups one after the other).
-        labels: what the uses of the axis found there: places of one class with different labels differ.
+        roles: what the uses of the axis found there: places of one class in different roles differ.
     """
 
     tensor: str
@@ -25,7 +26,7 @@ class AxisRecord:
     conv_groups: int
     operator: str
     atoms: Ints
-    labels: Ints
+    roles: Ints
 
 
 @dataclass(eq=False)
@@ -35,24 +36,24 @@ class ElementRecord:
     Attributes:
         tensor: the tensor's name.
         atoms: one per element.
-        labels: as in ``AxisRecord``.
+        roles: as in ``AxisRecord``.
         used: which elements the network has read.
     """
 
     tensor: str
     operator: str
     atoms: Ints
-    labels: Ints
+    roles: Ints
     used: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class Meeting:
-    """Atoms that an operator tied to each other one by one; pairs with different labels met in different roles."""
+    """Atoms that an operator tied to each other one by one; pairs with different ``roles`` met differently."""
 
     left: Ints
     right: Ints
-    labels: Ints
+    roles: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,13 +62,13 @@ class Membership:
 
     Attributes:
         kind: what the blocks are, such as ``heads``.
-        labels: in what role each member is in its block.
+        roles: in what role each member is in its block.
     """
 
     kind: str
     members: Ints
     blocks: Ints
-    labels: Ints
+    roles: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,7 @@ class Observation:
     """Atoms consumed by an operator that mixes them, which tells them from atoms consumed elsewhere."""
 
     atoms: Ints
-    labels: Ints
+    roles: Ints
 
 
 @dataclass
@@ -122,13 +123,14 @@ class Ledger:
         """Write down that the places ``index`` of an axis meet these atoms in these roles (both of index's shape)."""
         self.tie(record.atoms[index], atoms, np.asarray(roles))
         if len(index) < len(record.atoms) or compress(np.asarray(roles)).size > 1:
-            record.labels[index] = self.combine(record.labels[index], np.broadcast_to(roles, index.shape))
+            record.roles[index] = self.combine(record.roles[index], np.broadcast_to(roles, index.shape))
 
-    def tie(self, left: Ints, right: Ints, labels: Ints) -> None:
+    def tie(self, left: Ints, right: Ints, roles: Ints) -> None:
         """Make atoms move together (broadcasting), and remember who met whom in which role."""
-        left, right, labels = np.broadcast_arrays(left, right, labels)
+        roles = self._collapsed(roles, left, right)
+        left, right, roles = np.broadcast_arrays(left, right, roles)
         movable = (left > UNIFORM) & (right > UNIFORM)
-        self.meetings.append(Meeting(left[movable], right[movable], labels[movable]))
+        self.meetings.append(Meeting(left[movable], right[movable], roles[movable]))
         self.atoms.union(left, right)
 
     def fix(self, atoms: Ints) -> None:
@@ -142,13 +144,14 @@ class Ledger:
 
     def put_in_blocks(self, kind: str, members: Ints, blocks: Ints, roles: Ints) -> None:
         """Write down that each member stays, in its role, within its block (broadcasting)."""
-        members, blocks, labels = np.broadcast_arrays(members, blocks, roles)
+        roles = self._collapsed(roles, members, blocks)
+        members, blocks, roles = np.broadcast_arrays(members, blocks, roles)
         movable = (members != UNIFORM) & (blocks != UNIFORM)
-        self.memberships.append(Membership(kind, members[movable], blocks[movable], labels[movable]))
+        self.memberships.append(Membership(kind, members[movable], blocks[movable], roles[movable]))
 
     def observe(self, value: Value) -> None:
         """Write down that the current operator mixes the value's atoms."""
-        atoms, roles = np.broadcast_arrays(value.atoms, value.roles)
+        atoms, roles = np.broadcast_arrays(value.atoms, self._collapsed(value.roles, value.atoms))
         self.observations.append(Observation(atoms.reshape(-1).copy(), self.refresh(roles.reshape(-1))))
 
     def warn(self, message: str) -> None:
@@ -184,9 +187,18 @@ class Ledger:
         if not gone:
             return roles
         kept = [d for d in range(roles.ndim) if d not in gone]
+        if all(roles.shape[d] == 1 for d in kept):
+            return self.refresh(np.zeros((1,) * roles.ndim, np.int64))
         rows = roles.transpose([*kept, *gone]).reshape(int(np.prod([roles.shape[d] for d in kept])), -1)
         _, inverse = np.unique(rows, axis=0, return_inverse=True)
         return self.refresh(inverse.reshape([1 if d in gone else size for d, size in enumerate(roles.shape)]))
+
+    def _collapsed(self, roles: Ints, *atoms: Ints) -> Ints:
+        """Return one role for all places along the dims where no atom changes: the atoms met in all of these."""
+        rank = roles.ndim
+        if any(a.ndim != rank for a in atoms):
+            return roles
+        return self.collapse_roles(roles, frozenset(d for d in range(rank) if all(a.shape[d] == 1 for a in atoms)))
 
     # -- values ------------------------------------------------------------------------------------------------
 
@@ -223,12 +235,12 @@ class Ledger:
         if isinstance(record, ElementRecord):
             record.used.reshape(-1)[param.element_ids()] = True
         atoms = record.atoms.reshape(-1)[param.element_ids()]
-        roles = record.labels.reshape(-1)[param.element_ids()]
+        roles = record.roles.reshape(-1)[param.element_ids()]
         return Value(shape, atoms, compress(roles) if roles.ndim else roles, spread)
 
     def note_use(self, param: Param, roles: Ints) -> None:
         """Write down the roles that a parameter's elements meet in an elementwise operator."""
         if int(np.prod(param.full_shape, dtype=np.int64)) > 1:
-            labels = self.element_record(param.name).labels.reshape(-1)
+            known = self.element_record(param.name).roles.reshape(-1)
             ids = param.element_ids()
-            labels[ids] = self.combine(labels[ids], roles)
+            known[ids] = self.combine(known[ids], roles)

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Param, Shape, Value, line
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Shape, Value, line, segments
 
 Tensorlike = Value | Param
 
@@ -15,7 +16,7 @@ Tensorlike = Value | Param
 def permute(x: Tensorlike, dims: Sequence[int], ledger: Ledger) -> Tensorlike:
     """Reorder the dims."""
     if isinstance(x, Param):
-        return Param(x.name, x.full_shape, x.element_ids().transpose(dims))
+        return x.permuted(dims)
     shape = tuple(x.shape[d] for d in dims)
     roles = ledger.refresh(x.roles.transpose(dims))
     return Value(shape, x.atoms.transpose(dims), roles, tuple(x.spread[d] for d in dims))
@@ -24,7 +25,7 @@ def permute(x: Tensorlike, dims: Sequence[int], ledger: Ledger) -> Tensorlike:
 def expand(x: Tensorlike, shape: Shape) -> Tensorlike:
     """Broadcast to a shape; the new extent does not count as varying."""
     if isinstance(x, Param):
-        return Param(x.name, x.full_shape, np.broadcast_to(x.element_ids(), shape))
+        return x.expanded(shape)
     lead = (1,) * (len(shape) - len(x.shape))
     spread = (*(False for _ in lead), *x.spread)
     return Value(shape, x.atoms.reshape(lead + x.atoms.shape), x.roles.reshape(lead + x.roles.shape), spread)
@@ -33,7 +34,7 @@ def expand(x: Tensorlike, shape: Shape) -> Tensorlike:
 def take(x: Tensorlike, dim: int, index: Ints, ledger: Ledger) -> Tensorlike:
     """Keep the places ``index`` (1-D) along a dim."""
     if isinstance(x, Param):
-        return Param(x.name, x.full_shape, x.element_ids().take(index, axis=dim))
+        return x.taken(dim, index)
     shape = (*x.shape[:dim], len(index), *x.shape[dim + 1 :])
     spread = (*x.spread[:dim], x.spread[dim] and len(index) > 1, *x.spread[dim + 1 :])
     roles = x.roles.take(index, axis=dim) if x.roles.shape[dim] > 1 else x.roles
@@ -79,7 +80,8 @@ def cat(xs: Sequence[Value], dim: int, ledger: Ledger) -> Value:
         arrays.append(np.concatenate([np.broadcast_to(p, f) for p, f in zip(parts, full, strict=True)], axis=dim))
     atoms, roles = arrays
     movable = [np.unique(x.atoms[x.atoms > UNIFORM]) for x in xs]
-    if sum(map(len, movable)) > len(np.unique(np.concatenate(movable))):  # the same places in several parts
+    uniform = sum(bool((x.atoms == UNIFORM).any()) for x in xs) > 1  # one constant is not another
+    if uniform or sum(map(len, movable)) > len(np.unique(np.concatenate(movable))):  # the same places in several parts
         part = np.repeat(np.arange(len(xs), dtype=np.int64), [x.shape[dim] for x in xs])
         roles = ledger.combine(roles, _along(part, dim, len(shape)))
     return ledger.settle(Value(shape, atoms, ledger.refresh(roles), spread))
@@ -92,11 +94,11 @@ def _is_uniform(x: Value, dim: int) -> bool:
 def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:
     """Regroup the dims in row-major order; dims that move and dims that do not may be mixed and parted again."""
     if isinstance(x, Param):
-        return Param(x.name, x.full_shape, x.element_ids().reshape(shape))
+        return x.reshaped(shape)
     x = ledger.settle(x)
     roles, spread = x.roles, []
-    segments = _segments(x.shape, shape)
-    for old, new in segments:
+    runs = segments(x.shape, shape)
+    for old, new in runs:
         before, after = [d for d in old if x.shape[d] > 1], [d for d in new if shape[d] > 1]
         if [x.shape[d] for d in before] == [shape[d] for d in after]:
             kept = dict(zip(after, before, strict=True))
@@ -111,15 +113,15 @@ def reshape(x: Tensorlike, shape: Shape, ledger: Ledger) -> Tensorlike:
                 roles = ledger.combine(roles, line(x.shape[d], d, len(x.shape)))
         elif still:
             roles = ledger.refresh(roles)
-    atoms, roles = (_regrouped(array, x.shape, shape, segments) for array in (x.atoms, roles))
+    atoms, roles = (_regrouped(array, x.shape, shape, runs) for array in (x.atoms, roles))
     return ledger.settle(Value(shape, atoms, roles, tuple(spread)))
 
 
-def _regrouped(array: Ints, old_shape: Shape, new_shape: Shape, segments: list[tuple[list[int], list[int]]]) -> Ints:
+def _regrouped(array: Ints, old_shape: Shape, new_shape: Shape, runs: list[tuple[list[int], list[int]]]) -> Ints:
     """Reshape an array that has size 1 along dims where nothing changes, keeping size 1 where that is possible."""
     full: list[int] = []
     regrouped: list[int] = []
-    for old, new in segments:
+    for old, new in runs:
         changes = any(array.shape[d] > 1 for d in old)
         full += [old_shape[d] if changes else 1 for d in old]
         regrouped += [new_shape[d] if changes else 1 for d in new]
@@ -128,30 +130,3 @@ def _regrouped(array: Ints, old_shape: Shape, new_shape: Shape, segments: list[t
 
 def _along(values: Ints, dim: int, rank: int) -> Ints:
     return values.reshape([-1 if d == dim else 1 for d in range(rank)])
-
-
-def _segments(old: Shape, new: Shape) -> list[tuple[list[int], list[int]]]:
-    """Split two shapes of equal size into the shortest runs of dims of equal product."""
-    segments: list[tuple[list[int], list[int]]] = []
-    i = j = 0
-    while i < len(old) or j < len(new):
-        left: list[int] = []
-        right: list[int] = []
-        a = b = 1
-        while (i < len(old) or j < len(new)) and (a != b or not (left or right)):
-            if i < len(old) and (a <= b or j == len(new)):
-                a *= old[i]
-                left.append(i)
-                i += 1
-            else:
-                b *= new[j]
-                right.append(j)
-                j += 1
-        while i < len(old) and old[i] == 1 and (j == len(new) or new[j] != 1):
-            left.append(i)
-            i += 1
-        while j < len(new) and new[j] == 1 and (i == len(old) or old[i] != 1):
-            right.append(j)
-            j += 1
-        segments.append((left, right))
-    return segments

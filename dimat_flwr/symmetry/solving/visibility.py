@@ -7,19 +7,13 @@ import numpy as np
 import torch
 from torch import fx
 
-from dimat_flwr.symmetry.colours import Colours
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.modules import statement_of
-from dimat_flwr.symmetry.program import Program, operator_name
-from dimat_flwr.symmetry.rules import RULES
-from dimat_flwr.symmetry.rules.pointwise import pointwise, prelu, same
-from dimat_flwr.symmetry.signature import slots_of
-from dimat_flwr.symmetry.solve import Draft
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.value import Value
+from dimat_flwr.symmetry.solving.colours import Colours
+from dimat_flwr.symmetry.solving.signature import slots_of
+from dimat_flwr.symmetry.solving.solve import Draft
 from dimat_flwr.symmetry.tap import Tap
-from dimat_flwr.symmetry.value import Value
-
-_MIXING = ("linear", "conv", "convolution", "matmul", "bmm", "mm", "addmm", "einsum", "embedding", "scaled_dot_product")
-_PASSING = ("batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm")
+from dimat_flwr.symmetry.tracing.program import Program, rule_of
 
 
 def find_taps(
@@ -71,7 +65,7 @@ class _Finder:
 
     def produces(self, node: fx.Node) -> bool:
         """Whether the node computes units anew: by mixing others, or by joining two streams of them."""
-        return node.name in self._values and (self._rule_name(node).startswith(_MIXING) or self._joins(node))
+        return node.name in self._values and (self._kind(node) == "mixes" or self._joins(node))
 
     def follow(self, node: fx.Node) -> fx.Node | None:
         """Return the last node of the chain of layers behind ``node``; ``None`` if it only feeds a sum."""
@@ -95,19 +89,15 @@ class _Finder:
         """Return the tap of a shown group."""
         return self.shown(node)[draft]
 
-    def _rule_name(self, node: fx.Node) -> str:
-        if node.op == "call_module":
-            statement = statement_of(self._program.modules[str(node.target)])
-            return "" if statement is None else statement.__name__.strip("_")
-        return operator_name(node.target) if node.op in ("call_function", "call_method") else ""
+    def _kind(self, node: fx.Node) -> str:
+        rule = rule_of(node, self._program.modules)
+        return "" if rule is None else rule.kind
 
     def _is_pointwise(self, node: fx.Node) -> bool:
-        if node.op == "call_module":
-            return self._rule_name(node) in ("pointwise", "prelu", "same")
-        return RULES.get(self._rule_name(node)) in (pointwise, prelu, same)
+        return self._kind(node) in ("pointwise", "same")
 
     def _passes(self, node: fx.Node) -> bool:
-        return self._is_pointwise(node) or self._rule_name(node) in _PASSING
+        return self._is_pointwise(node) or self._kind(node) == "normalizes"
 
     def _joins(self, node: fx.Node) -> bool:
         moving = [n for n in node.all_input_nodes if n.name in self._values and self.shown(n)]
@@ -123,9 +113,9 @@ class _Finder:
         if not len(present):
             return {}
         others = frozenset(range(len(value.shape))) - value.varying
-        labels = self._ledger.collapse_roles(value.roles, others)
-        labels = np.broadcast_to(labels, value.atoms.shape).reshape(-1)
-        distinct, start, counts, order = slots_of(classes, labels, self._colours.of[value.atoms.reshape(-1)])
+        roles = self._ledger.collapse_roles(value.roles, others)
+        roles = np.broadcast_to(roles, value.atoms.shape).reshape(-1)
+        distinct, start, counts, order = slots_of(classes, roles, self._colours.of[value.atoms.reshape(-1)])
         taps = {}
         for i in present.tolist():
             units = self._drafts[i].classes

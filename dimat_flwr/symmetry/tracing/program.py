@@ -1,9 +1,8 @@
 """A traced forward pass in one form, whichever tracer made it, and running it with given weights."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -11,9 +10,9 @@ from torch import Tensor, fx, nn
 from torch.utils import _pytree as pytree
 
 from dimat_flwr.symmetry.errors import SymmetryError
-
-_DROPS = ("dropout", "feature_dropout", "alpha_dropout", "dropout1d", "dropout2d", "dropout3d", "stochastic_depth")
-_NORMS = ("batch_norm", "instance_norm")
+from dimat_flwr.symmetry.rules import RULES, Rule
+from dimat_flwr.symmetry.tracing.call import Call
+from dimat_flwr.symmetry.tracing.modules import layer_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +21,9 @@ class Program:
 
     Attributes:
         graph: its nodes; placeholders are inputs, or tensors of the state dict.
-        inputs: names of the placeholder nodes that take the network's inputs, in order.
+        inputs: names of the placeholder nodes that take the leaves of a call, in order; ``None`` for leaves that are
+            part of the program text.
+        call: a call of the network, for the order of its leaves.
         tensors: node -> name in the state dict, for nodes that read a parameter or buffer.
         constants: node -> tensor that the program text holds.
         modules: target -> module of the ``call_module`` nodes, on the meta device where parameters are concerned.
@@ -30,16 +31,22 @@ class Program:
     """
 
     graph: fx.Graph
-    inputs: tuple[str, ...]
+    inputs: tuple[str | None, ...]
+    call: Call
     tensors: Mapping[str, str]
     constants: Mapping[str, Tensor]
     modules: Mapping[str, nn.Module] = field(default_factory=dict)
     output_tree: pytree.TreeSpec | None = None
 
+    @property
+    def tracer(self) -> str:
+        """How it was made: ``symbolic`` by torch.fx, ``export`` by torch.export."""
+        return "symbolic" if self.output_tree is None else "export"
+
     def run(
         self,
         state: Mapping[str, Tensor],
-        inputs: Sequence[Any],
+        call: Call,
         on_node: Callable[[fx.Node, Any], None] | None = None,
         *,
         train: bool = False,
@@ -49,10 +56,9 @@ class Program:
         Raises:
             SymmetryError: an input or tensor is missing, or an operator failed (the message names its line).
         """
-        if len(inputs) != len(self.inputs):
-            raise SymmetryError(f"the traced network takes {len(self.inputs)} inputs, got {len(inputs)}")
-        fed = dict(zip(self.inputs, inputs, strict=True))
-        device = next((x.device for x in inputs if isinstance(x, Tensor)), torch.device("cpu"))
+        leaves = call.leaves(self.call)
+        fed = {name: leaf for name, leaf in zip(self.inputs, leaves, strict=True) if name is not None}
+        device = next((x.device for x in leaves if isinstance(x, Tensor)), torch.device("cpu"))
         env: dict[str, Any] = {}
         for node in self.graph.nodes:
             if node.op == "output":
@@ -130,23 +136,49 @@ def _tensor(state: Mapping[str, Tensor], name: str) -> Tensor:
     return state[name]
 
 
+_TORCHS_OWN = ("torch.", "torchvision.ops.", "_operator.", "builtins.", "math.")
+
+
 def operator_name(target: Any) -> str:
-    """Return an operator's plain name, the same for torch functions, methods and aten operators."""
-    if isinstance(target, torch._ops.OpOverload):
-        name = target.overloadpacket.__name__
+    """Return an operator's name: plain and the same for torch functions, methods and aten operators.
+
+    What is not torch's own keeps its origin, ``library::name`` or ``module.name``, whatever it is called.
+    """
+    if isinstance(target, torch._ops.OpOverload | torch._ops.OpOverloadPacket):
+        packet = target.overloadpacket if isinstance(target, torch._ops.OpOverload) else target
+        library, _, name = packet._qualified_op_name.partition("::")
+        if library not in ("aten", "prims"):
+            return f"{library}::{name}"
+    elif isinstance(target, torch._ops.HigherOrderOperator):
+        return f"higher_order::{target.__name__}"
     elif isinstance(target, str):
         name = target
     else:
-        name = getattr(target, "__name__", type(target).__name__)
-        home = str(getattr(target, "__module__", ""))
-        if isinstance(target, FunctionType) and not home.startswith(("torch.", "torchvision.ops")):
-            return f"{home}.{name}"  # somebody's own function, whatever it is called
-    name = str(name)
+        name = str(getattr(target, "__name__", ""))
+        home = str(getattr(target, "__module__", None) or type(target).__module__)
+        if not name or not f"{home}.".startswith(_TORCHS_OWN):
+            return f"{home}.{name or type(target).__qualname__}"
     return name if name.startswith("__") else name.rstrip("_") or name
 
 
-def writes_in_place(node: fx.Node) -> bool:
-    """Whether a node changes its first operand instead of returning a new tensor."""
+def rule_of(node: fx.Node, modules: Mapping[str, nn.Module]) -> Rule | None:
+    """Return the rule that serves a node, whether it calls a function, a method or a layer."""
+    if node.op == "call_module":
+        layer = layer_of(modules[str(node.target)])
+        return None if layer is None else RULES.get(layer.operator)
+    return RULES.get(operator_name(node.target)) if node.op in ("call_function", "call_method") else None
+
+
+def written_by(node: fx.Node) -> list[fx.Node]:
+    """Return the operands that a function or method writes its result into."""
+    out = node.kwargs.get("out")
+    if isinstance(out, fx.Node):
+        return [out]
+    first = node.args[0] if node.args else None
+    return [first] if isinstance(first, fx.Node) and _writes_in_place(node) else []
+
+
+def _writes_in_place(node: fx.Node) -> bool:
     if node.op not in ("call_function", "call_method"):
         return False
     target = node.target.overloadpacket if isinstance(node.target, torch._ops.OpOverload) else node.target
@@ -159,14 +191,15 @@ def writes_in_place(node: fx.Node) -> bool:
 def _in_mode(node: fx.Node, args: list[Any], kwargs: dict[str, Any], train: bool) -> tuple[list[Any], dict[str, Any]]:
     """Return the arguments with the flags that depend on the mode set to the mode asked for."""
     name = operator_name(node.target)
-    if name in _DROPS or name in _NORMS:
-        flag = {"stochastic_depth": 3, "batch_norm": 5, "instance_norm": 5}.get(name, 2)
-        if name == "instance_norm" and not train:
-            return args, kwargs
-        if len(args) > flag:
-            args[flag] = train
+    rule = RULES.get(name)
+    if name == "instance_norm" and not train:  # its flag says whether to use the input's statistics, in any mode
+        return args, kwargs
+    if rule is not None and rule.training is not None:
+        if len(args) > rule.training:
+            args[rule.training] = train
         else:
-            kwargs["train" if isinstance(node.target, torch._ops.OpOverload) else "training"] = train
+            exported = isinstance(node.target, torch._ops.OpOverload)
+            kwargs["use_input_stats" if name == "instance_norm" else "train" if exported else "training"] = train
     elif name == "scaled_dot_product_attention" and not train:
         if len(args) > 4:
             args[4] = 0.0

@@ -6,11 +6,15 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from dimat_flwr.symmetry.tracing.modules import computes_like
+
 
 def can_expand(module: nn.MultiheadAttention, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     """Whether ``expand`` covers this module and call."""
     named = dict(zip(("query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"), args, strict=False))
     named.update(kwargs)
+    if not computes_like(module, nn.MultiheadAttention):
+        return False
     plain = module.bias_k is None and module.bias_v is None and not module.add_zero_attn
     unmasked = named.get("key_padding_mask") is None and named.get("attn_mask") is None
     return (

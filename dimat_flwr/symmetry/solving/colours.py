@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.closure import Sequence
-from dimat_flwr.symmetry.ledger import Ledger
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.solving.closure import AxisRow
 
 Hashes = npt.NDArray[np.uint64]
 
@@ -40,24 +40,24 @@ class Colours:
     def company_along(self, atoms: Ints) -> Hashes:
         """Return one company per row of atoms."""
         found = self.company[atoms]
-        summed: Hashes = _mix(found + _mix(np.arange(found.shape[1], dtype=np.uint64))).sum(1, dtype=np.uint64)
+        summed: Hashes = mix(found + mix(np.arange(found.shape[1], dtype=np.uint64))).sum(1, dtype=np.uint64)
         return summed
 
 
-def colour(ledger: Ledger, sequences: list[Sequence]) -> Colours:
+def colour(ledger: Ledger, rows: list[AxisRow]) -> Colours:
     """Colour the atoms of the classes that occur more than once on an axis or among the blocks of an operator."""
     count = ledger.atoms.count
     classes = ledger.atoms.find(np.arange(count, dtype=np.int64))
-    coloured = _several(ledger, sequences, count)[classes]
+    coloured = _several(ledger, rows, count)[classes]
     of: Hashes = np.zeros(count, np.uint64)
     company: Hashes = np.zeros(count, np.uint64)
     if not coloured.any():
         return Colours(np.zeros(count, np.int64), company)
-    for n, (atoms, labels) in enumerate(_first_sight(ledger)):
+    for n, (atoms, roles) in enumerate(_first_sight(ledger)):
         kept = coloured[atoms]
-        np.add.at(of, atoms[kept], _mix(_mix(labels[kept].astype(np.uint64)) + np.uint64(n + 1)))
+        np.add.at(of, atoms[kept], mix(mix(roles[kept].astype(np.uint64)) + np.uint64(n + 1)))
     source, target, kind = _meetings(ledger, coloured)
-    np.add.at(company, target, _mix(_mix(source.astype(np.uint64)) + kind))
+    np.add.at(company, target, mix(mix(source.astype(np.uint64)) + kind))
     distinct = 0
     while True:
         now = len(np.unique(of[coloured]))
@@ -65,8 +65,8 @@ def colour(ledger: Ledger, sequences: list[Sequence]) -> Colours:
             break
         distinct = now
         news = np.zeros(count, np.uint64)
-        np.add.at(news, target, _mix(of[source] + kind))
-        of = np.where(coloured, _mix(of + np.uint64(1)) + news, np.uint64(0))
+        np.add.at(news, target, mix(of[source] + kind))
+        of = np.where(coloured, mix(of + np.uint64(1)) + news, np.uint64(0))
     return Colours(_ranked(of, coloured), company)
 
 
@@ -80,7 +80,7 @@ def _ranked(hashes: Hashes, coloured: npt.NDArray[np.bool_]) -> Ints:
     return colours
 
 
-def _mix(x: Hashes) -> Hashes:
+def mix(x: Hashes) -> Hashes:
     """The finalizer of SplitMix64 (Steele, Lea and Flood, 2014): spreads every bit over all."""
     x = (x + np.uint64(0x9E3779B97F4A7C15)).astype(np.uint64)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -88,12 +88,13 @@ def _mix(x: Hashes) -> Hashes:
     return x ^ (x >> np.uint64(31))
 
 
-def _several(ledger: Ledger, sequences: list[Sequence], count: int) -> npt.NDArray[np.bool_]:
+def _several(ledger: Ledger, rows: list[AxisRow], count: int) -> npt.NDArray[np.bool_]:
     """Return which classes occur more than once, in the same role, on an axis or among the blocks of an operator."""
     found = np.zeros(count, np.bool_)
-    for sequence in sequences:
-        pairs, counts = np.unique(np.stack([sequence.classes, sequence.labels]), axis=1, return_counts=True)
-        found[pairs[0][counts > 1]] = True
+    for row in rows:
+        order = np.lexsort((row.roles, row.classes))
+        classes, roles = row.classes[order], row.roles[order]
+        found[classes[1:][(classes[1:] == classes[:-1]) & (roles[1:] == roles[:-1])]] = True
     for membership in ledger.memberships:
         classes, counts = np.unique(ledger.atoms.find(np.unique(membership.blocks)), return_counts=True)
         found[classes[counts > 1]] = True
@@ -102,12 +103,12 @@ def _several(ledger: Ledger, sequences: list[Sequence], count: int) -> npt.NDArr
 
 
 def _first_sight(ledger: Ledger) -> list[tuple[Ints, Ints]]:
-    """Return (atoms, labels) of all that is written down about single atoms."""
-    seen = [(r.atoms.reshape(-1), r.labels.reshape(-1)) for r in (*ledger.axes.values(),)]
-    seen += [(r.atoms.reshape(-1), r.labels.reshape(-1)) for r in ledger.elements.values()]
-    seen += [(o.atoms, np.broadcast_to(o.labels, o.atoms.shape)) for o in ledger.observations]
+    """Return (atoms, roles) of all that is written down about single atoms."""
+    seen = [(r.atoms.reshape(-1), r.roles.reshape(-1)) for r in (*ledger.axes.values(),)]
+    seen += [(r.atoms.reshape(-1), r.roles.reshape(-1)) for r in ledger.elements.values()]
+    seen += [(o.atoms, np.broadcast_to(o.roles, o.atoms.shape)) for o in ledger.observations]
     for membership in ledger.memberships:
-        seen += [(m, membership.labels) for m in (membership.members, membership.blocks)]
+        seen += [(m, membership.roles) for m in (membership.members, membership.blocks)]
     return seen
 
 
@@ -116,11 +117,11 @@ def _meetings(ledger: Ledger, coloured: npt.NDArray[np.bool_]) -> tuple[Ints, In
     sources, targets, kinds = [], [], []
     for n, meeting in enumerate(ledger.meetings):
         kept = coloured[meeting.left] & coloured[meeting.right]
-        label = _mix(meeting.labels[kept].astype(np.uint64))
+        role = mix(meeting.roles[kept].astype(np.uint64))
         for side, (source, target) in enumerate(((meeting.left, meeting.right), (meeting.right, meeting.left))):
             sources.append(source[kept])
             targets.append(target[kept])
-            kinds.append(_mix(label + np.uint64(2 * n + side)))
+            kinds.append(mix(role + np.uint64(2 * n + side)))
     if not sources:
         nothing = np.zeros(0, np.int64)
         return nothing, nothing, np.zeros(0, np.uint64)

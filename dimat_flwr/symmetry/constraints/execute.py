@@ -1,6 +1,5 @@
 """Symbolic execution of a program: every operator's rule writes into the ledger what moves together."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,20 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.modules import statement_of
-from dimat_flwr.symmetry.program import Program, operator_name, writes_in_place
+from dimat_flwr.symmetry.constraints.atoms import UNIFORM
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.param import Param, is_symbolic
+from dimat_flwr.symmetry.constraints.value import Const, Shape, Value
 from dimat_flwr.symmetry.rules import RULES, Context, UnsupportedError
-from dimat_flwr.symmetry.shapes import Sizes
-from dimat_flwr.symmetry.value import Const, Param, Shape, Value, is_symbolic
+from dimat_flwr.symmetry.tracing.modules import layer_of
+from dimat_flwr.symmetry.tracing.program import Program, operator_name, written_by
+from dimat_flwr.symmetry.tracing.shapes import Shapes, Sizes
 
-_WITH_STATE = (
-    "batch_norm",
-    "instance_norm",
-    "_native_batch_norm_legit_no_training",
-)  # their buffers are statistics of the channels, and move with them
-_RANDOM = ("rand", "randn", "randint", "randperm", "bernoulli", "empty", "empty_like", "rand_like", "randn_like")
-_FILLS = {"zeros_like": 0, "new_zeros": 0, "ones_like": 1, "new_ones": 1, "zero": 0, "zeros": 0}
 _SHAPE_ONLY = ("size", "sym_size", "dim", "ndimension", "numel", "sym_numel", "getattr", "is_floating_point", "len")
 
 
@@ -43,7 +37,7 @@ class Execution:
     def __init__(
         self,
         program: Program,
-        sizes: Mapping[str, Sizes],
+        shapes: Shapes,
         state: Mapping[str, Tensor],
         parameters: frozenset[str],
         aliases: Mapping[str, str],
@@ -51,7 +45,7 @@ class Execution:
     ):
         self.values: dict[str, Any] = {}
         self._program = program
-        self._sizes = sizes
+        self._sizes, self._dtypes = shapes.sizes, shapes.dtypes
         self._state = state
         self._parameters = parameters
         self._aliases = aliases
@@ -65,8 +59,8 @@ class Execution:
                 self._keep_in_place(fx.node.map_arg(node.args, lambda n: self.values[n.name]))
             else:
                 self.values[node.name] = self._evaluate(node)
-                if writes_in_place(node) and isinstance(node.args[0], fx.Node):  # later readers see the result
-                    self.values[node.args[0].name] = self.values[node.name]
+                for written in written_by(node):  # later readers see the result
+                    self.values[written.name] = self.values[node.name]
 
     def _evaluate(self, node: fx.Node) -> Any:
         program = self._program
@@ -92,10 +86,6 @@ class Execution:
             return self._apply(node, "t", args[:1], {})
         if name in _SHAPE_ONLY and args and isinstance(args[0], Value | Param | Const | _Buffer):
             return self._ask_shape(node, name, args, kwargs)
-        if name in _FILLS and args and is_symbolic(args[0]):
-            return Const(torch.full(self._sizes[node.name], float(_FILLS[name])), exact=True)
-        if name in ("full_like", "new_full", "fill") and args and is_symbolic(args[0]) and not is_symbolic(args[1:]):
-            return Const(torch.full(self._sizes[node.name], 0.0), exact=True)  # only its uniformity matters
         if not is_symbolic(args) and not is_symbolic(kwargs):
             return self._fold(node, name, args, kwargs)
         return self._apply(node, name, args, kwargs)
@@ -104,35 +94,40 @@ class Execution:
         name = self._aliases.get(name, name)
         tensor = self._state[name]
         if name in self._parameters:
-            return Param(name, tuple(tensor.shape))
-        return _Buffer(name, tensor.detach().cpu())
+            return Param.whole(name, tuple(tensor.shape))
+        return _Buffer(name, tensor.detach().cpu().clone())  # what is folded may write into it
 
     def _state_module(self, target: str, args: list[Any]) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         module = self._program.modules[target]
-        statement = statement_of(module)
-        if statement is None:
+        layer = layer_of(module)
+        if layer is None:
             return f"module {type(module).__name__}", tuple(args), {}
         held = {n for n, _ in (*module.named_parameters(), *module.named_buffers())}
-        return statement(module, lambda n: self._tensor(f"{target}.{n}") if n in held else None, tuple(args))
+        stated = layer.arguments(module, lambda n: self._tensor(f"{target}.{n}") if n in held else None, tuple(args))
+        return layer.operator, *stated
 
     def _apply(self, node: fx.Node, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
         """Let the operator's rule write into the ledger; what has no rule keeps its operands in place."""
-        with_state = name in _WITH_STATE
+        rule = RULES.get(name)
+        with_state = rule is not None and rule.state
         args = [self._operand(x, with_state) for x in args]
-        kwargs = {k: self._operand(x, with_state) for k, x in kwargs.items() if k not in ("out", "memory_format")}
+        kwargs = {k: self._operand(x, with_state) for k, x in kwargs.items() if k != "memory_format"}
         if "input" in kwargs:
             args.insert(0, kwargs.pop("input"))
         sizes = self._sizes[node.name]
-        context = Context(self._ledger, sizes if isinstance(sizes, tuple) else (), sizes)
-        rule = RULES.get(name)
+        single = sizes if isinstance(sizes, tuple) else ()
+        context = Context(self._ledger, single, sizes, self._dtypes.get(node.name))
         why = f"operator '{name}' ({node.name}) has no rule"
         if rule is not None:
             try:
-                inspect.signature(rule).bind(context, *args, **kwargs)
-                result = rule(context, *args, **kwargs)
-                if _fits(result, sizes):
+                rule.signature.bind(context, *args, **kwargs)
+                result = rule.function(context, *args, **kwargs)
+                if context.unstated([args, kwargs]):
+                    why = f"operator '{name}' ({node.name}) has a rule that does not speak of all its operands"
+                elif _fits(result, sizes):
                     return result
-                why = f"operator '{name}' ({node.name}) has a shape its rule does not expect"
+                else:
+                    why = f"operator '{name}' ({node.name}) has a shape its rule does not expect"
             except (
                 UnsupportedError,
                 TypeError,
@@ -143,27 +138,29 @@ class Execution:
                 StopIteration,
             ) as error:
                 why = f"operator '{name}' ({node.name}) is not covered here: {error}"
-        self._ledger.warn(f"{why}; the units it reads are kept in place")
-        self._keep_in_place([args, kwargs])
+        self._keep_in_place([args, kwargs], why)
         return _neutral(sizes, self._ledger)
 
     def _operand(self, x: Any, with_state: bool) -> Any:
         if isinstance(x, _Buffer):
-            return Param(x.name, tuple(x.tensor.shape)) if with_state else Const(x.tensor, exact=False)
+            return Param.whole(x.name, tuple(x.tensor.shape)) if with_state else Const(x.tensor, exact=False)
         if isinstance(x, list | tuple):
             return type(x)(self._operand(item, with_state) for item in x)
         return x
 
-    def _keep_in_place(self, x: Any) -> None:
-        if isinstance(x, Value):
-            self._ledger.fix(x.atoms)
-        elif isinstance(x, Param):
-            self._ledger.freeze(x.name)
-        elif isinstance(x, list | tuple):
-            for item in x:
-                self._keep_in_place(item)
-        elif isinstance(x, dict):
-            self._keep_in_place(list(x.values()))
+    def _keep_in_place(self, x: Any, why: str = "") -> None:
+        """Keep what an operator reads as it is; warn if that takes something that could have moved."""
+        moving = [v for v in _leaves(x) if isinstance(v, Param) or (isinstance(v, Value) and self._moves(v))]
+        if why and moving:
+            self._ledger.warn(f"{why}; the units it reads are kept in place")
+        for leaf in moving:
+            if isinstance(leaf, Param):
+                self._ledger.freeze(leaf.name)
+            else:
+                self._ledger.fix(leaf.atoms)
+
+    def _moves(self, value: Value) -> bool:
+        return bool((self._ledger.atoms.find(value.atoms) > UNIFORM).any())
 
     def _ask_shape(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         x = args[0]
@@ -186,7 +183,8 @@ class Execution:
 
     def _fold(self, node: fx.Node, name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
         """Compute what depends on no input and no parameter."""
-        exact = name not in _RANDOM
+        rule = RULES.get(name)
+        exact = rule is None or not rule.random
 
         def unwrap(x: Any) -> Any:
             nonlocal exact
@@ -209,6 +207,12 @@ class Execution:
         return _wrap(result, exact)
 
 
+def _leaves(x: Any) -> list[Any]:
+    if isinstance(x, dict):
+        return _leaves(list(x.values()))
+    return [leaf for item in x for leaf in _leaves(item)] if isinstance(x, list | tuple) else [x]
+
+
 def _wrap(x: Any, exact: bool) -> Any:
     if isinstance(x, Tensor):
         return Const(x, exact)
@@ -220,6 +224,8 @@ def _wrap(x: Any, exact: bool) -> Any:
 def _fits(result: Any, sizes: Sizes) -> bool:
     if isinstance(sizes, list):
         return isinstance(result, list | tuple) and all(map(_fits, result, sizes)) and len(result) == len(sizes)
+    if isinstance(result, Const):
+        return bool(result.shape == sizes)
     return sizes is None or (isinstance(result, Value | Param) and _consistent(result, sizes))
 
 

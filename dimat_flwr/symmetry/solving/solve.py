@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from dimat_flwr.symmetry.atoms import FIXED, Ints
-from dimat_flwr.symmetry.closure import Sequence, close
-from dimat_flwr.symmetry.colours import Colours, colour
+from dimat_flwr.symmetry.constraints.atoms import FIXED, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.group import AxisRef
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.signature import Signatures, signatures, slots_of
+from dimat_flwr.symmetry.solving.closure import AxisRow, close
+from dimat_flwr.symmetry.solving.colours import Colours, colour
+from dimat_flwr.symmetry.solving.signature import Signatures, signatures, slots_of
 
 _KINDS = ("heads", "groups", "blocks")  # the most telling name wins if blocks are several things
 
@@ -37,13 +37,13 @@ class Draft:
 
 def solve(ledger: Ledger) -> tuple[list[Draft], Colours]:
     """Return the groups in order of first appearance, parents before children, and the colours of their places."""
-    sequences = close(ledger)
-    colours = colour(ledger, sequences)
-    signs = signatures(ledger, sequences, colours)
-    placed = [s.classes for s in sequences]
+    rows = close(ledger)
+    colours = colour(ledger, rows)
+    signs = signatures(ledger, rows, colours)
+    placed = [s.classes for s in rows]
     in_tensors = np.unique(np.concatenate(placed)) if placed else np.zeros(0, np.int64)
     drafts = _drafts(ledger, signs, in_tensors[in_tensors > 1])
-    _place(drafts, sequences, colours, ledger.atoms.count)
+    _place(drafts, rows, colours, ledger.atoms.count)
     # Units on one axis alone are read by nothing, such as a bias that the network replaces by zero.
     drafts = [d for d in drafts if d.kind or d.parent or len(d.axes) > 1 or len(d.axes[0].positions) > 1]
     _name(drafts)
@@ -87,8 +87,10 @@ def _blocks(ledger: Ledger, in_tensors: Ints) -> dict[int, Ints]:
     members = ledger.atoms.find(np.concatenate([m.members for m in ledger.memberships]))
     blocks = ledger.atoms.find(np.concatenate([m.blocks for m in ledger.memberships]))
     kept = np.isin(members, in_tensors) & (blocks != FIXED)
-    pairs = np.unique(np.stack([blocks[kept], members[kept]]), axis=1)
-    return {int(b): pairs[1][pairs[0] == b] for b in np.unique(pairs[0])}
+    pairs = np.unique(blocks[kept] * ledger.atoms.count + members[kept])  # one number per pair
+    blocks, members = pairs // ledger.atoms.count, pairs % ledger.atoms.count
+    distinct, start = np.unique(blocks, return_index=True)
+    return dict(zip(distinct.tolist(), np.split(members, start[1:]), strict=True)) if len(distinct) else {}
 
 
 def _kind(ledger: Ledger, blocks: Iterable[int]) -> str:
@@ -103,13 +105,13 @@ def _split(classes: Ints, signs: Signatures) -> list[Ints]:
     return [classes[of == sign] for sign in np.unique(of)]
 
 
-def _place(drafts: list[Draft], sequences: list[Sequence], colours: Colours, count: int) -> None:
+def _place(drafts: list[Draft], rows: list[AxisRow], colours: Colours, count: int) -> None:
     """Write into each draft where its units lie."""
     draft_of = np.full(count, -1, np.int64)
     for i, draft in enumerate(drafts):
         draft_of[draft.classes.reshape(-1)] = i
-    for sequence in sequences:
-        distinct, start, counts, order = slots_of(sequence.classes, sequence.labels, colours.along(sequence.atoms))
+    for row in rows:
+        distinct, start, counts, order = slots_of(row.classes, row.roles, colours.along(row.atoms))
         at = np.zeros(count, np.int64)
         at[distinct] = np.arange(len(distinct))
         for i in np.unique(draft_of[distinct]):
@@ -118,9 +120,7 @@ def _place(drafts: list[Draft], sequences: list[Sequence], colours: Colours, cou
             index = at[drafts[i].classes]
             slots = np.arange(int(counts[index].flat[0])).reshape(-1, *[1] * index.ndim)
             positions = torch.from_numpy(order[start[index][None] + slots])
-            drafts[i].axes.append(
-                AxisRef(sequence.tensor, sequence.dim, positions, sequence.conv_groups, sequence.operator)
-            )
+            drafts[i].axes.append(AxisRef(row.tensor, row.dim, positions, row.conv_groups, row.operator))
 
 
 def _name(drafts: list[Draft]) -> None:

@@ -3,80 +3,67 @@
 import numpy as np
 import numpy.typing as npt
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.closure import Sequence
-from dimat_flwr.symmetry.colours import Colours, Hashes
-from dimat_flwr.symmetry.ledger import Ledger, Membership
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger, Membership
+from dimat_flwr.symmetry.solving.closure import AxisRow
+from dimat_flwr.symmetry.solving.colours import Colours, Hashes, mix
 
 
-def slots_of(classes: Ints, labels: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
+def slots_of(classes: Ints, roles: Ints, colours: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Return (distinct classes, start, count, places): a class's places are places[start : start + count].
 
-    They are ordered by label, then by colour, then by place, so that slot s of one class corresponds to slot s of any
+    They are ordered by role, then by colour, then by place, so that slot s of one class corresponds to slot s of any
     other that it may be exchanged with.
     """
-    order = np.lexsort((np.arange(len(classes)), colours, labels, classes)).astype(np.int64)
+    order = np.lexsort((np.arange(len(classes)), colours, roles, classes)).astype(np.int64)
     distinct, start, count = np.unique(classes[order], return_index=True, return_counts=True)
     return distinct, start.astype(np.int64), count.astype(np.int64), order
 
 
 class Signatures:
-    """A signature per class, refined occurrence by occurrence: equal if and only if all occurrences are."""
+    """A signature per class: a hash of the multiset of its occurrences, equal where all occurrences are."""
 
     def __init__(self, count: int):
-        self._of: Ints = np.zeros(count, np.int64)
-        self._next = 1
+        self._of: Hashes = np.zeros(count, np.uint64)
+        self._rows = 0
 
-    def __getitem__(self, classes: Ints) -> Ints:
+    def __getitem__(self, classes: Ints) -> Hashes:
         return self._of[classes]
 
     def single_out(self, classes: Ints) -> None:
         """Give classes signatures that nothing else has."""
+        self._rows += 1
         distinct = np.unique(classes)
-        self._of[distinct] = self._next + np.arange(len(distinct))
-        self._next += len(distinct)
+        self._of[distinct] += mix(mix(distinct.astype(np.uint64)) + np.uint64(self._rows))
 
-    def refine(self, classes: Ints, labels: Ints, colours: Ints) -> None:
-        """Tell classes apart by how often, and with which labels and colours, they occur in one row."""
-        labels = np.broadcast_to(labels, classes.shape)
+    def refine(self, classes: Ints, roles: Ints, colours: Ints) -> None:
+        """Tell classes apart by how often, and with which roles and colours, they occur in one row."""
+        self._rows += 1
+        roles, colours = np.broadcast_to(roles, classes.shape), np.broadcast_to(colours, classes.shape)
         movable = (classes != FIXED) & (classes != UNIFORM)
-        classes, labels, colours = classes[movable], labels[movable], colours[movable]
-        if not len(classes):
-            return
-        distinct, start, count, order = slots_of(classes, labels, colours)
-        for slot in range(int(count.max())):
-            here = count > slot
-            place = order[start[here] + slot]
-            self._tell(distinct[here], labels[place])
-            if colours.any():
-                self._tell(distinct[here], colours[place])
-
-    def _tell(self, classes: Ints, labels: Ints) -> None:
-        pairs = np.stack([self._of[classes], labels])
-        distinct, inverse = np.unique(pairs, axis=1, return_inverse=True)
-        self._of[classes] = self._next + inverse.reshape(-1)
-        self._next += distinct.shape[1]
+        occurrence = mix(mix(roles[movable].astype(np.uint64)) + colours[movable].astype(np.uint64))
+        np.add.at(self._of, classes[movable], mix(occurrence + np.uint64(self._rows)))
 
 
-def signatures(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> Signatures:
+def signatures(ledger: Ledger, rows: list[AxisRow], colours: Colours) -> Signatures:
     """Return the signatures of all classes."""
     result = Signatures(ledger.atoms.count)
-    alone = _ambiguous(ledger, sequences, colours)
+    alone = _ambiguous(ledger, rows, colours)
     result.single_out(np.flatnonzero(alone))
-    for sequence in sequences:
-        result.refine(sequence.classes, sequence.labels, colours.along(sequence.atoms))
+    for row in rows:
+        result.refine(row.classes, row.roles, colours.along(row.atoms))
     for observation in ledger.observations:
-        result.refine(ledger.atoms.find(observation.atoms), observation.labels, colours.of[observation.atoms])
+        result.refine(ledger.atoms.find(observation.atoms), observation.roles, colours.of[observation.atoms])
     for membership in ledger.memberships:
         _refine_by_blocks(result, membership, ledger, colours, alone)
     return result
 
 
-def _ambiguous(ledger: Ledger, sequences: list[Sequence], colours: Colours) -> npt.NDArray[np.bool_]:
+def _ambiguous(ledger: Ledger, rows: list[AxisRow], colours: Colours) -> npt.NDArray[np.bool_]:
     """Return which classes have places that cannot be told apart, though they are not the same."""
     found = np.zeros(ledger.atoms.count, np.bool_)
-    for s in sequences:
-        by_colour = _keys(s.classes, s.labels, colours.along(s.atoms))
+    for s in rows:
+        by_colour = _keys(s.classes, s.roles, colours.along(s.atoms))
         by_company = _keys(by_colour, colours.company_along(s.atoms))
         _, first = np.unique(by_company, return_index=True)
         _, back, counts = np.unique(by_colour[first], return_index=True, return_counts=True)
@@ -115,6 +102,7 @@ def _refine_by_blocks(
     rank = np.empty_like(blocks)
     rank[order] = np.arange(len(blocks)) - np.repeat(start, count)
     which = _keys(still.astype(np.int64), np.where(still, blocks, colours.of[blocks]), rank)
-    rows = np.unique(np.stack([membership.members, membership.blocks, membership.labels]), axis=1)
-    inside = _keys(which[np.searchsorted(blocks, rows[1])], rows[2])
-    result.refine(ledger.atoms.find(rows[0]), inside, colours.of[rows[0]])
+    _, rows = np.unique(_keys(membership.members, membership.blocks, membership.roles), return_index=True)
+    members, inside = membership.members[rows], membership.roles[rows]
+    inside = _keys(which[np.searchsorted(blocks, membership.blocks[rows])], inside)
+    result.refine(ledger.atoms.find(members), inside, colours.of[members])

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import Ledger
-from dimat_flwr.symmetry.value import Const, Param, Value, constant_value, line
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import Ledger
+from dimat_flwr.symmetry.constraints.param import Param
+from dimat_flwr.symmetry.constraints.value import Const, Value, constant_value, line
 
 Operand = Value | Param | Const
 
@@ -86,11 +87,11 @@ def _meet_single(a: Value, b: Value, ledger: Ledger) -> Ints:
 
 def _tie(a: Value, b: Value, ledger: Ledger) -> Ints:
     """Tie place by place; return the atoms of the operand that tells more places apart."""
-    labels = ledger.combine(a.roles, b.roles)
+    roles = ledger.combine(a.roles, b.roles)
     for d in a.varying ^ b.varying:  # one place meets many: which of them is part of the role
         size = max(a.atoms.shape[d], b.atoms.shape[d])
-        labels = labels * size + line(size, d, labels.ndim)
-    ledger.tie(a.atoms, b.atoms, labels)
+        roles = roles * size + line(size, d, roles.ndim)
+    ledger.tie(a.atoms, b.atoms, roles)
     left, right = np.broadcast_arrays(a.atoms, b.atoms)
     if len(np.unique(right)) > len(np.unique(left)):
         left, right = right, left

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dimat_flwr.symmetry.atoms import FIXED, UNIFORM, Ints
-from dimat_flwr.symmetry.ledger import ElementRecord, Ledger
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.ledger import ElementRecord, Ledger
 
 
 @dataclass(frozen=True, eq=False)
-class Sequence:
+class AxisRow:
     """One tensor axis as a row of classes.
 
     Attributes:
@@ -18,7 +18,7 @@ class Sequence:
         conv_groups: see ``AxisRef``.
         operator: who used it first.
         classes: the class at each place.
-        labels: places of one class with different labels are different things.
+        roles: places of one class with different roles are different things.
         atoms: (places, atoms of the place): one atom per place, or those of a slice that moves as a whole.
     """
 
@@ -27,19 +27,19 @@ class Sequence:
     conv_groups: int
     operator: str
     classes: Ints
-    labels: Ints
+    roles: Ints
     atoms: Ints
 
 
-def close(ledger: Ledger) -> list[Sequence]:
+def close(ledger: Ledger) -> list[AxisRow]:
     """Tie whatever the entries imply, until nothing changes; return every tensor axis as a row of classes."""
     _freeze_conflicts(ledger)
     while True:
         before = ledger.atoms.find(np.arange(ledger.atoms.count, dtype=np.int64))
-        sequences = _sequences(ledger)
+        rows = _axis_rows(ledger)
         _tie_blocks(ledger)
         if np.array_equal(before, ledger.atoms.find(np.arange(ledger.atoms.count, dtype=np.int64))):
-            return sequences
+            return rows
 
 
 def _freeze_conflicts(ledger: Ledger) -> None:
@@ -60,27 +60,27 @@ def _freeze_conflicts(ledger: Ledger) -> None:
             ledger.fix(record.atoms)
 
 
-def _sequences(ledger: Ledger) -> list[Sequence]:
+def _axis_rows(ledger: Ledger) -> list[AxisRow]:
     """Return all axes by order of their first atom."""
-    rows: list[tuple[int, Sequence]] = []
+    rows: list[tuple[int, AxisRow]] = []
     for axis in ledger.axes.values():
         classes = ledger.atoms.find(axis.atoms)
         places = axis.atoms[:, None]
-        row = Sequence(axis.tensor, axis.dim, axis.conv_groups, axis.operator, classes, axis.labels, places)
+        row = AxisRow(axis.tensor, axis.dim, axis.conv_groups, axis.operator, classes, axis.roles, places)
         rows.append((int(axis.atoms[0]), row))
     for record in ledger.elements.values():
         rows.append((int(record.atoms.flat[0]), _as_axis(record, ledger)))
-    return [sequence for _, sequence in sorted(rows, key=lambda row: row[0])]
+    return [row for _, row in sorted(rows, key=lambda row: row[0])]
 
 
-def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence:
+def _as_axis(record: ElementRecord, ledger: Ledger) -> AxisRow:
     """Return a tensor used element by element as the axis it moves along; elements never read move with the others."""
     classes = np.where(record.used, ledger.atoms.find(record.atoms), -1)
     moving = [d for d in range(classes.ndim) if (classes.max(d) != _least(classes, d)).any()]
     if not moving:  # all of it is part of one unit, or stays
         flat = np.full(record.atoms.size, classes.max())
         places = np.arange(len(flat), dtype=np.int64)
-        return Sequence(record.tensor, None, 1, record.operator, flat, places, record.atoms.reshape(-1, 1))
+        return AxisRow(record.tensor, None, 1, record.operator, flat, places, record.atoms.reshape(-1, 1))
     if len(moving) > 1:
         flat = ledger.atoms.find(record.atoms).reshape(-1)
         distinct, counts = np.unique(flat, return_counts=True)
@@ -89,7 +89,7 @@ def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence:
             ledger.warn(f"'{record.tensor}' moves along several axes at once; part of it is kept in place")
             ledger.fix(repeated)
         atoms = record.atoms.reshape(-1)
-        return Sequence(
+        return AxisRow(
             record.tensor, None, 1, record.operator, ledger.atoms.find(flat), np.zeros_like(flat), atoms[:, None]
         )
     (dim,) = moving
@@ -98,8 +98,8 @@ def _as_axis(record: ElementRecord, ledger: Ledger) -> Sequence:
     unread = row < 0
     row[unread] = slices[unread, 0]  # an index along the axis that is never read moves with nothing else
     others = frozenset(range(classes.ndim)) - {dim}
-    labels = ledger.collapse_roles(record.labels, others).reshape(-1)
-    return Sequence(record.tensor, dim, 1, record.operator, row, np.broadcast_to(labels, row.shape), slices)
+    roles = ledger.collapse_roles(record.roles, others).reshape(-1)
+    return AxisRow(record.tensor, dim, 1, record.operator, row, np.broadcast_to(roles, row.shape), slices)
 
 
 def _least(classes: Ints, dim: int) -> Ints:

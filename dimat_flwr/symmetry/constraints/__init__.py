@@ -1,0 +1,1 @@
+"""What moves together, written down while the graph is executed symbolically: atoms, roles, ties, blocks."""
