@@ -1,6 +1,7 @@
 """From Flower's flat run-config to Hydra's composed configuration, with every wrong key named before Hydra sees it."""
 
 import difflib
+import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -89,7 +90,7 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
             composed.name = "-".join(made[group] for group in ("algorithm", "topology", "dataset"))
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
-        raise ConfigError([_first_line(error)]) from error
+        raise ConfigError([_unresolved(error, made)]) from error
     return Composed(resolved, made, OmegaConf.to_yaml(OmegaConf.create(resolved)), _retargeted(own))
 
 
@@ -190,6 +191,19 @@ def _assignment(key: str, value: Any) -> str:
 def _suggest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def _unresolved(error: OmegaConfBaseException, made: Mapping[str, str]) -> str:
+    """Return what could not be resolved; mostly two choices do not go together, as a network for images and a table."""
+    wanted = re.match(r"Interpolation key '(\w+)\.(\w+)' not found", str(error))
+    asking = str(error.full_key or "").partition(".")[0]
+    if wanted is None or not {asking, wanted[1]} <= made.keys():
+        return _first_line(error)
+    group, key = wanted.groups()
+    return (
+        f"{asking} '{made[asking]}' and {group} '{made[group]}' do not go together: the first needs {group}.{key}, "
+        f"which the second does not have; choose another {asking} or {group}"
+    )
 
 
 def _first_line(error: Exception) -> str:

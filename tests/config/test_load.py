@@ -67,6 +67,12 @@ def test_overrides_reach_the_parts_and_win_over_keys() -> None:
     assert config.choices["topology"] == "chain"
 
 
+def test_two_choices_that_do_not_go_together_are_named_with_what_is_missing() -> None:
+    told = fault(dataset="breast_cancer")  # the model stays the default one, which is for images
+    assert "model 'digits_cnn' and dataset 'breast_cancer' do not go together: the first needs dataset.channels" in told
+    assert "choose another model or dataset" in told
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
     text = fault(**{group: "nonsense"})
