@@ -109,10 +109,12 @@ def line(row: dict[str, Any]) -> str:
 def table(family: str, rows: list[dict[str, Any]]) -> str:
     """Return a family's section."""
     shares = [row["share"] for row in rows]
+    left_out = [name for name in FAMILIES[family][0] if name not in {row["name"] for row in rows}]
+    absent = [f"Not measured in this run: {', '.join(left_out)}.", ""] if left_out else []
     return "\n".join([
         f"## {family}", "", NOTES[family], "",
         f"torch {torch.__version__}, {len(rows)} networks: mean share {sum(shares) / len(rows):.2%}, smallest "
-        f"{min(shares):.2%}, largest error {max(row['error'] for row in rows):.1e}.", "",
+        f"{min(shares):.2%}, largest error {max(row['error'] for row in rows):.1e}.", "", *absent,
         "| network | parameters (M) | groups | share | error | seconds | warnings |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *map(line, rows), "",
     ])  # fmt: skip
