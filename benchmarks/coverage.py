@@ -47,7 +47,8 @@ Networks with random weights are traced on two samples, and all their units perm
 normalizations of class scores, and what has to stay: every such thing is named among the warnings unless its units
 are the network's own inputs or outputs). *Error* is `dimat_flwr.symmetry.verify`: the largest change of the output
 relative to its variation over the batch, in float64, parameters and BatchNorm statistics redrawn so that nothing hides
-behind zeros and ones, auxiliary classifiers included. *Seconds* are those of `find_permutation_spec` without its proof
+behind zeros and ones, auxiliary classifiers included; above 320 million parameters, and for Mixtral, whose experts only
+run in float32, in the network's own precision. *Seconds* are those of `find_permutation_spec` without its proof
 on one core of a shared machine.
 """
 NOTES = {
