@@ -47,7 +47,8 @@ Networks with random weights are traced on two samples, and all their units perm
 normalizations of class scores, and what has to stay: every such thing is named among the warnings unless its units
 are the network's own inputs or outputs). *Error* is `dimat_flwr.symmetry.verify`: the largest change of the output
 relative to its variation over the batch, in float64, parameters and BatchNorm statistics redrawn so that nothing hides
-behind zeros and ones, auxiliary classifiers included. *Seconds* are those of `find_permutation_spec` without its proof
+behind zeros and ones, auxiliary classifiers included; above 320 million parameters, and for Mixtral, whose experts only
+run in float32, in the network's own precision. *Seconds* are those of `find_permutation_spec` without its proof
 on one core of a shared machine.
 """
 NOTES = {
@@ -109,10 +110,12 @@ def line(row: dict[str, Any]) -> str:
 def table(family: str, rows: list[dict[str, Any]]) -> str:
     """Return a family's section."""
     shares = [row["share"] for row in rows]
+    left_out = [name for name in FAMILIES[family][0] if name not in {row["name"] for row in rows}]
+    absent = [f"Not measured in this run: {', '.join(left_out)}.", ""] if left_out else []
     return "\n".join([
         f"## {family}", "", NOTES[family], "",
         f"torch {torch.__version__}, {len(rows)} networks: mean share {sum(shares) / len(rows):.2%}, smallest "
-        f"{min(shares):.2%}, largest error {max(row['error'] for row in rows):.1e}.", "",
+        f"{min(shares):.2%}, largest error {max(row['error'] for row in rows):.1e}.", "", *absent,
         "| network | parameters (M) | groups | share | error | seconds | warnings |",
         "| --- | ---: | ---: | ---: | ---: | ---: | --- |", *map(line, rows), "",
     ])  # fmt: skip

@@ -38,7 +38,7 @@ def test_resnet20_with_padded_shortcuts_ties_the_stages():
     assert {"conv1.weight", "blocks.3.conv2.weight", "blocks.8.conv2.weight", "fc.weight"} <= stem
 
 
-@pytest.mark.parametrize("name", ["vgg16", "vgg16_bn"])
+@pytest.mark.parametrize("name", ["vgg16", pytest.param("vgg16_bn", marks=pytest.mark.slow)])
 def test_vgg16_behind_flatten(name):
     features = getattr(torchvision.models, name)(weights=None).features
     model = nn.Sequential(
@@ -83,8 +83,8 @@ def test_gpt_with_fused_qkv_and_tied_embedding():
     assert spec.permutable_share == 1.0
 
 
-_FAMILIES = ["efficientnet_b0", "mobilenet_v3_small", "regnet_y_400mf", "squeezenet1_1"]
-_LARGER = ["convnext_tiny", "densenet121", "googlenet", "shufflenet_v2_x0_5"]
+_FAMILIES = ["mobilenet_v3_small", "squeezenet1_1"]
+_LARGER = ["convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "regnet_y_400mf", "shufflenet_v2_x0_5"]
 
 
 @pytest.mark.parametrize("name", _FAMILIES + [pytest.param(name, marks=pytest.mark.slow) for name in _LARGER])
@@ -104,7 +104,7 @@ def test_vision_transformer_covers_heads_and_their_units():
     assert spec.permutable_share > 0.99
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_swin_needs_export_and_shows_heads(version):
     """Shifted windows, patch merging, position bias from a table or a network of its own, cosine attention."""
     kinds = {"block": swin.SwinTransformerBlockV2, "downsample_layer": swin.PatchMergingV2} if version == 2 else {}

@@ -85,6 +85,22 @@ def varied(call: Call, generator: torch.Generator, *, near: bool = False) -> Cal
     return call.map(vary)
 
 
+def repeated(call: Call, generator: torch.Generator, copies: int) -> Call:
+    """Return a call with several noisy copies of each sample: statistics of few samples are ill-conditioned."""
+    samples = call.samples
+
+    def repeat(x: object) -> object:
+        if not isinstance(x, Tensor) or x.ndim == 0 or x.shape[0] != samples:
+            return x
+        many = torch.cat([x] * copies)
+        if not x.is_floating_point():
+            return many
+        noise = torch.randn(many.shape, generator=generator, dtype=torch.float64).to(x)
+        return many * (1 + 0.1 * noise.clamp(-2, 2))
+
+    return call.map(repeat)
+
+
 def derangement(spec: PermutationSpec, generator: torch.Generator, groups: Iterable[str] | None = None) -> Permutation:
     """Return a permutation that leaves no unit of the given groups (default: all) where it is; others stay.
 

@@ -11,7 +11,7 @@ from dimat_flwr.symmetry.errors import SymmetryError
 from dimat_flwr.symmetry.permutation import Permutation
 from dimat_flwr.symmetry.proving.change import change
 from dimat_flwr.symmetry.proving.culprit import first_wrong_operator
-from dimat_flwr.symmetry.proving.draws import derangement, redraw_statistics, redrawn_state, varied
+from dimat_flwr.symmetry.proving.draws import derangement, redraw_statistics, redrawn_state, repeated, varied
 from dimat_flwr.symmetry.proving.running import Runner
 from dimat_flwr.symmetry.proving.sensitivity import Sensitivity, gradients, shown_by_running
 from dimat_flwr.symmetry.spec import PermutationSpec
@@ -21,6 +21,8 @@ from dimat_flwr.symmetry.tracing.program import Program
 LARGEST_DOUBLE = 320_000_000  # parameters; beyond, copies in float64 do not fit a small machine
 SCALES = (1.0, 0.1)  # of the weights; the second is only drawn where the first shows too little
 _DRAWS = 2  # permutations
+_COPIES = 4  # of each sample, for measuring statistics
+_LOUDEST = 1e-3  # the most that rounding may change an output which is still worth looking at
 
 
 class Prover:
@@ -44,9 +46,10 @@ class Prover:
         attempts = [(double, near) for double in ((False,) if large else (True, False)) for near in (False, True)]
         for double, near in attempts:
             self.state = redrawn_state(model, self._generator, scale, double=not large, near=near)
-            self._runner = Runner(model, call, varied(call, self._generator, near=near), double=double)
+            batch = varied(call, self._generator, near=near)
+            self._runner = Runner(model, call, batch, double=double)
             try:
-                self._runner.measure_statistics(self.state)
+                self._runner.measure_statistics(self.state, repeated(batch, self._generator, _COPIES))
                 redraw_statistics(model, self.state, self._generator)
                 self._outputs, self._gradients = self._base()
             except Exception as error:  # noqa: BLE001  # the user's code: whatever it raises is reported
@@ -106,6 +109,19 @@ class Prover:
         blind = {n for n in blind if not shown_by_running(spec, self._runner, self.state, n)}
         return blind, bool(sensitivity.hidden or blind)
 
+    def listen(self) -> None:
+        """Raise the limit to a hundred times what rounding does to the output, which very deep networks amplify."""
+        generator = torch.Generator().manual_seed(0)
+        epsilon = 1e-15 if self._runner.double else 1e-7
+
+        def shaken(tensor: Tensor) -> Tensor:
+            noise = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor)
+            return tensor * (1 + epsilon * noise)
+
+        tied: dict[int, Tensor] = {}  # a tensor under two names stays one
+        state = {n: tied.setdefault(id(t), shaken(t) if t.is_floating_point() else t) for n, t in self.state.items()}
+        self.limit = max(self.limit, min(100 * change(self._outputs, self._runner.model(state)), _LOUDEST))
+
     def faulty(self, spec: PermutationSpec) -> list[str]:
         """Return the groups that change the output, found by halving; families of blocks stand or fall together."""
         families = [[n, *(g.name for g in spec.groups.values() if g.parent == n)] for n in spec.groups
@@ -153,6 +169,9 @@ def prove_or_narrow(
 
 def _without_faulty(prover: Prover, spec: PermutationSpec, program: Program) -> PermutationSpec:
     while spec.groups and not prover.largest_change(spec) <= prover.limit:
+        prover.listen()
+        if prover.largest_change(spec) <= prover.limit:
+            break
         faulty = prover.faulty(spec) or list(spec.groups)  # those that only fail together are all left in place
         for family in _families(spec, faulty):
             operator = prover.culprit(spec, program, family)

@@ -49,10 +49,10 @@ class Runner:
         self, program: Program, state: State, on_node: Callable[[fx.Node, Any], None] | None = None
     ) -> list[Tensor]:
         """Return the tensors that a traced program of the model puts out; ``on_node`` sees every value."""
-        return self._run(lambda s: program.run(s, self._clean(), on_node), state, False, False)
+        return self._run(lambda s: program.run(s, self._clean(self._call), on_node), state, False, False)
 
-    def measure_statistics(self, state: State) -> None:
-        """Set the running statistics of a state to those of the batch."""
+    def measure_statistics(self, state: State, batch: Call) -> None:
+        """Set the running statistics of a state to those of a batch, which may be another than the runner's."""
         norms = [m for m in self._model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         if norms:
             with untouched(self._model):
@@ -62,7 +62,7 @@ class Runner:
 
                 def forward(own: State) -> Any:
                     used.update(own)
-                    return functional_call(self._model, dict(own), *self._arguments())
+                    return functional_call(self._model, dict(own), *self._arguments(batch))
 
                 self._run(forward, state, True, False)
                 for name, tensor in used.items():
@@ -75,14 +75,14 @@ class Runner:
             return tensor.to(self._own.get(name, tensor.dtype), copy=name in self._buffers)
         return tensor if tensor.requires_grad else tensor.clone()
 
-    def _clean(self) -> Call:
+    def _clean(self, call: Call) -> Call:
         if not self.double:
             dtypes = iter(self._inputs)
-            return self._call.map(lambda x: x.to(next(dtypes), copy=True) if isinstance(x, Tensor) else x)
-        return self._call.map(lambda x: x.clone() if isinstance(x, Tensor) else x)
+            return call.map(lambda x: x.to(next(dtypes), copy=True) if isinstance(x, Tensor) else x)
+        return call.map(lambda x: x.clone() if isinstance(x, Tensor) else x)
 
-    def _arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        call = self._clean()
+    def _arguments(self, batch: Call | None = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        call = self._clean(self._call if batch is None else batch)
         return call.args, call.kwargs
 
     def _run(self, forward: Callable[[State], Any], state: State, train: bool, grad: bool) -> list[Tensor]:
