@@ -92,7 +92,7 @@ def _line(name: str, scored: float, reported: Mapping[str, Any], remark: str) ->
     told = reported["accuracy"]
     difference = scored - told if told is not None else float("inf")
     print(f"{name:>4}  {scored:8.4f}  {'none' if told is None else f'{told:.4f}':>10}  {difference:+10.4f}{remark}")
-    return abs(difference)
+    return float(abs(difference))
 
 
 if __name__ == "__main__":
