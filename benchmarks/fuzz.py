@@ -21,7 +21,7 @@ from dimat_flwr.records.summary import encode_summary, summarize
 from dimat_flwr.records.totals import Totals
 from dimat_flwr.topology.row import Row
 from dimat_flwr.wire.instruction import Instruction, InstructionError, Next, read_instruction
-from dimat_flwr.wire.payload import Payload, PayloadError, from_record, pack, to_record, unpack
+from dimat_flwr.wire.payload import Expected, Payload, PayloadError, from_record, pack, to_record, unpack
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
 LIKE = {
@@ -32,10 +32,12 @@ LIKE = {
     "mask": torch.tensor([True, False, True]),
     "empty": torch.zeros(0, 4),
 }
+WIDE = {"w": (-math.inf, math.inf), "count": (-math.inf, math.inf)}
+BOUNDS = {"w": (0.0, 1.0), "count": (1.0, 5.0)}
 INSTRUCTION = Instruction(
     peer=2, peers=5, run="2026-01-01_000000-run", simulation=True, round=3, rounds=10, exchange="merge",
     row=Row(1 / 3, {1: 1 / 3, 3: 1 / 3}), absent={4: "late"},
-    next=Next(round=4, exchange="merge", stage="algorithm", readers=[1, 3]),
+    next=Next(round=4, exchange="merge", handler="algorithm", readers=[1, 3]),
 )  # fmt: skip
 REPORT = Report(
     place=2,
@@ -99,15 +101,17 @@ def fuzz(count: int, seed: int = 0) -> Outcome:
 
 
 def _check_payload(made: tuple[object, bool]) -> None:
-    record, with_numbers = made
-    payload = unpack(from_record(record), LIKE, ["w", "count"] if with_numbers else None)
+    record, bounded = made
+    payload = unpack(from_record(record), Expected(LIKE, BOUNDS if bounded else WIDE))
     assert list(payload.tensors) == list(LIKE)
     for name, tensor in payload.tensors.items():
         assert tensor.shape == LIKE[name].shape
         assert tensor.dtype == LIKE[name].dtype
         assert bool(tensor.double().isfinite().all())
         tensor.zero_()  # writable, and nobody else's
-    assert all(math.isfinite(value) for value in payload.numbers.values())
+    for name, value in payload.numbers.items():
+        assert math.isfinite(value)
+        assert not bounded or BOUNDS[name][0] <= value <= BOUNDS[name][1]
 
 
 def _check_instruction(record: object) -> None:
@@ -134,7 +138,7 @@ def _check_report(record: object) -> None:
 
 def _blob(rng: random.Random) -> tuple[object, bool]:
     blob = pack(Payload(LIKE, {"w": 0.1, "count": 3.0}))
-    with_numbers = rng.random() < 0.5
+    bounded = rng.random() < 0.5
     length = int.from_bytes(blob[:8], "little")
     choice = rng.random()
     if choice < 0.35:  # within the header, where everything is decided
@@ -160,7 +164,7 @@ def _blob(rng: random.Random) -> tuple[object, bool]:
                 ArrayRecord([torch.zeros(3).numpy()]),
             ]
         )  # fmt: skip
-    return record, with_numbers
+    return record, bounded
 
 
 def _instruction(rng: random.Random) -> object:

@@ -4,8 +4,10 @@ Update at peer i:
 
     x_i <- sum_j W_ij x_j - a g_i(x_i)
 
-The gradient is taken at the peer's model before mixing. With ``training.local_steps`` H (the paper: 1) or whole epochs,
-the sum of H such steps from x_i takes the gradient's place. Sent: one state dict per neighbour and round.
+The gradient is taken at the peer's model before mixing: the peer steps first and mixes x_i + d_i with the neighbours'
+x_j; what W_ii took of the step d_i is added afterwards. With ``training.local_steps`` H (the paper: 1) or whole epochs,
+the sum of H such steps from x_i takes the gradient's place. BatchNorm's statistics are mixed as the steps left them.
+Sent: one state dict per neighbour and round.
 """
 
 from typing import ClassVar
@@ -33,9 +35,9 @@ class CDSGD(Algorithm):
 
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         """Mix, and add the peer's own step; the last exchange ends with the mixture alone."""
+        displacement = {} if peer.is_last else local_displacement(peer)
         mixed = average(peer, inbox, row)
-        if not peer.is_last:
-            for name, displacement in local_displacement(peer).items():
-                mixed[name] += displacement
+        for name, moved in displacement.items():
+            mixed[name] += (1 - row.own) * moved
         peer.adopt(mixed)
         peer.evaluate("after_merge")

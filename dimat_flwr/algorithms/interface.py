@@ -18,13 +18,13 @@ from dimat_flwr.events import Absence, PeerEvent, Stage
 from dimat_flwr.learning import Batch, Correction, Evaluation
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 from dimat_flwr.topology import Exchange, RoundView, Row, Sums
-from dimat_flwr.wire.payload import Payload
+from dimat_flwr.wire.payload import Expected, Payload
 
 StateDict = dict[str, Tensor]
 
 # One payload for every reader, or one for each: reader's index -> payload.
 Outbox = Payload | Mapping[int, Payload]
-# Source's index -> the payload it published, in ascending order of index.
+# Source's index -> the payload it published, in ascending order of index; its tensors are on the CPU.
 Inbox = Mapping[int, Payload]
 
 
@@ -102,7 +102,10 @@ class Peer(Protocol):
         """
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the model's own tensors by their names in the state dict, not copies: to be read at once, or sent."""
+        """Return the model's own tensors by their names in the state dict, not copies: to be read at once, or sent.
+
+        It is the same mapping at every call, on the model's device.
+        """
 
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
         """Make a mixed state dict the peer's model.
@@ -138,7 +141,10 @@ class Peer(Protocol):
         """Return how a state dict (None: the peer's own model, settled) does on the test set; nothing is recorded."""
 
     def evaluate(self, stage: Stage) -> None:
-        """Measure and record the model's accuracy, in the rounds where the configuration wants it."""
+        """Measure and record the accuracy of what the algorithm calls its model (``Algorithm.model``), settled.
+
+        Nothing is done in rounds where the configuration does not want it.
+        """
 
     def permute(self, permutation: Permutation) -> None:
         """Reorder the peer's own units: model, optimizer moments and slots together; its outputs stay the same.
@@ -160,7 +166,11 @@ class Peer(Protocol):
         """Return a CPU generator seeded by (seed, peer, round, purpose)."""
 
     def record(self, event: PeerEvent) -> None:
-        """Add an event to the run's record."""
+        """Add an event to the run's record.
+
+        A ``Merge`` is recorded for every step that had an inbox and weights, with those of its row; an algorithm that
+        mixes with others records its own.
+        """
 
 
 class Algorithm(ABC):
@@ -213,26 +223,20 @@ class Algorithm(ABC):
         """
         return Payload(peer.tensors())
 
-    def model(self, peer: Peer) -> StateDict:
-        """Return what counts as this peer's model: it is evaluated at the end, saved, and goes into the final merge.
+    def model(self, peer: Peer) -> Mapping[str, Tensor]:
+        """Return what counts as this peer's model: it is evaluated, saved, and goes into the final merge.
 
-        An algorithm that keeps something else in the model's place (a biased x, a sum) returns here what it stands for.
-        """
-        return peer.state_dict()
-
-    def expects(self, exchange: str, peer: Peer) -> Mapping[str, Tensor]:
-        """Return what a source's payload in ``exchange`` must look like: names, shapes and types of its tensors.
-
-        Payloads that differ, or hold NaN, are rejected before ``step``. By default a payload is a state dict.
+        An algorithm that keeps something else in the model's place (a biased x, a sum) returns here what it stands
+        for; by default it is ``peer.tensors()`` itself.
         """
         return peer.tensors()
 
-    def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:
-        """Return the numbers that travel beside the tensors in ``exchange``: name -> (smallest, largest) allowed.
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        """Return what a source's payload in ``exchange`` must look like; by default a state dict and no numbers.
 
-        A payload with others, or with one outside its bounds, is rejected. By default there are none.
+        Payloads that differ, or hold NaN, are rejected before ``step``.
         """
-        return {}
+        return Expected(peer.tensors())
 
     def faults(self, model: nn.Module) -> Sequence[str]:
         """Return why the settings do not fit a network, found before anything is trained; by default nothing.

@@ -1,13 +1,11 @@
 """The shape that DIMAT and its nearest baselines share: merge with the neighbours, then train on one's own data."""
 
-import time
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
 from dimat_flwr.algorithms.interface import Algorithm, Inbox, Peer
-from dimat_flwr.events import Merge
 from dimat_flwr.topology import Row
 
 MergeFunction = Callable[[Peer, Inbox, Row], Mapping[str, Tensor]]
@@ -35,10 +33,7 @@ class MergeAndTrain(Algorithm):
 
 
 def adopt_merged(merge: MergeFunction, peer: Peer, inbox: Inbox, row: Row) -> None:
-    """Let the peer adopt what ``merge`` makes of a non-empty inbox, and record both."""
+    """Let the peer adopt what ``merge`` makes of a non-empty inbox, and record how good it is."""
     if inbox:
-        began = time.perf_counter()
         peer.adopt(merge(peer, inbox, row))
-        weights = [row.own, *(row.sources[j] for j in inbox)]
-        peer.record(Merge(sources=list(inbox), weights=weights, seconds=round(time.perf_counter() - began, 3)))
     peer.evaluate("after_merge")

@@ -23,7 +23,7 @@ from dimat_flwr.algorithms.local_displacement import local_displacement
 from dimat_flwr.component import STRICT
 from dimat_flwr.merging import Mixture
 from dimat_flwr.topology import Row, Sums
-from dimat_flwr.wire.payload import Payload
+from dimat_flwr.wire.payload import Expected, Payload
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -67,9 +67,9 @@ class SGP(Algorithm):
             peer.adopt({**peer.state_dict(), **{name: z[name] + moved / w for name, moved in displacement.items()}})
             peer.evaluate("after_training")
 
-    def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:
-        """Return that w is positive and at most all peers' mass."""
-        return {"w": (sys.float_info.min, float(peer.peers))}
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        """Return a state dict, and that w is positive and at most all peers' mass."""
+        return Expected(peer.tensors(), {"w": (sys.float_info.min, float(peer.peers))})
 
 
 def scaled(state: Mapping[str, Tensor], factor: float) -> StateDict:

@@ -58,7 +58,7 @@ class PeerData:
         self.indices = chosen.to(device)
         self.labels = labels.index_select(0, self.indices)
         self._source, self._augmented = source, augmented
-        self._drawn: tuple[tuple[int, bool], tuple[Tensor, Augmentation | None]] | None = None
+        self._drawn: tuple[int, tuple[Tensor, Augmentation | None]] | None = None
 
     @staticmethod
     def training(source: DataSource, indices: NDArray[np.int64] | None, device: torch.device) -> "PeerData":
@@ -89,19 +89,18 @@ class PeerData:
         """Return the number of minibatches in an epoch."""
         return _count(len(self), batch_size)
 
-    def epoch(self, batch_size: int, generator: torch.Generator, augment: bool = True) -> Iterator[Batch]:
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[Batch]:
         """Yield all samples once, in random order.
 
         Args:
             batch_size: samples per batch, >= 1; the last batch may hold fewer, or one more.
             generator: a CPU generator, from which order and augmentation are drawn.
-            augment: change training samples at random as the data set is configured.
         """
-        drawn = self._draw(generator, augment)
+        drawn = self._draw(generator, self._augmented)
         for position in range(_count(len(self), batch_size)):
             yield self._batch(*drawn, *_bounds(position, len(self), batch_size))
 
-    def batch(self, number: int, batch_size: int, seed: int, augment: bool = True) -> Batch:
+    def batch(self, number: int, batch_size: int, seed: int) -> Batch:
         """Return one minibatch of an endless sequence of epochs, a function of the arguments alone.
 
         So training can stop after any minibatch and be taken up again from the number of those done.
@@ -110,13 +109,12 @@ class PeerData:
             number: 0, 1, 2, ... counted over all epochs.
             batch_size: see ``epoch``.
             seed: of the sequence; every epoch derives its own from it.
-            augment: see ``epoch``.
         """
         epoch, position = divmod(number, _count(len(self), batch_size))
         epoch_seed = derive_seed(seed, round_number=epoch, purpose="epoch")
-        if self._drawn is None or self._drawn[0] != (epoch_seed, augment):
+        if self._drawn is None or self._drawn[0] != epoch_seed:
             generator = torch.Generator().manual_seed(epoch_seed)
-            self._drawn = ((epoch_seed, augment), self._draw(generator, augment))
+            self._drawn = (epoch_seed, self._draw(generator, self._augmented))
         return self._batch(*self._drawn[1], *_bounds(position, len(self), batch_size))
 
     def in_order(self, batch_size: int) -> Iterator[Batch]:
@@ -125,26 +123,23 @@ class PeerData:
         for start in range(0, len(self), batch_size):
             yield self._batch(order, None, start, min(start + batch_size, len(self)))
 
-    def matching_inputs(
-        self, samples: int, batch_size: int, generator: torch.Generator, augment: bool = False
-    ) -> list[Tensor]:
-        """Return batches of inputs alone, for statistics of activations; a list, as it is gone through several times.
+    def matching_inputs(self, samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+        """Return batches of inputs alone, without augmentation, for statistics of activations; a list, as it is gone through several times.
 
         Args:
             samples: how many to draw without replacement; all, in random order, if the peer has fewer.
             batch_size: see ``epoch``.
             generator: a CPU generator.
-            augment: see ``epoch``; DIMAT's own code does.
         """
-        order, augmentation = self._draw(generator, augment)
+        order, _ = self._draw(generator, augment=False)
         wanted = min(samples, len(self))
         bounds = (_bounds(position, wanted, batch_size) for position in range(_count(wanted, batch_size)))
-        return [self._inputs(order, augmentation, start, stop) for start, stop in bounds]
+        return [self._inputs(order, None, start, stop) for start, stop in bounds]
 
     def _draw(self, generator: torch.Generator, augment: bool) -> tuple[Tensor, Augmentation | None]:
         """Draw an epoch's order and augmentation at once: one small transfer to the device instead of one per batch."""
         order = torch.randperm(len(self), generator=generator).to(self.device)
-        if not (augment and self._augmented):
+        if not augment:
             return order, None
         return order, self._source.draw_augmentation(len(self), generator, self.device)
 

@@ -20,8 +20,6 @@ from dimat_flwr.seeding import derive_seed
 Correction = Callable[[Mapping[str, Tensor], dict[str, Tensor]], Mapping[str, Tensor]]
 """Makes of the parameters x and the gradients g, both by name, the gradients to step along; x must stay as it is."""
 
-Rate = float | Callable[[int], float]
-
 
 @dataclass(frozen=True)
 class TrainingResult:
@@ -51,7 +49,7 @@ def train_epochs(
     batch_size: int,
     generator: torch.Generator,
     precision: Precision = "auto",
-    lr: Rate | None = None,
+    lr: float | None = None,
     correct: Correction | None = None,
 ) -> TrainingResult:
     """Train a model in place, in training mode, for whole epochs of shuffled and augmented minibatches.
@@ -65,8 +63,7 @@ def train_epochs(
         batch_size: see ``PeerData.epoch``.
         generator: a CPU generator for order, augmentation and dropout.
         precision: see ``autocast``.
-        lr: learning rate of all parameters: one for all minibatches, or a function of the minibatch's number, counted
-            from 0 in this call; None: as the optimizer was built.
+        lr: learning rate of all parameters; None: as the optimizer was built.
         correct: changes the gradients before each step.
 
     Raises:
@@ -96,7 +93,7 @@ def train_steps(
     batch_size: int,
     seed: int,
     precision: Precision = "auto",
-    lr: Rate | None = None,
+    lr: float | None = None,
     correct: Correction | None = None,
 ) -> TrainingResult:
     """Train a model in place on minibatches ``first`` to ``first + steps - 1`` of the sequence that a seed defines.
@@ -113,7 +110,7 @@ def train_steps(
         batch_size: see ``PeerData.epoch``.
         seed: of the sequence.
         precision: see ``autocast``.
-        lr: see ``train_epochs``; a function is given the minibatch's number in the sequence.
+        lr: see ``train_epochs``.
         correct: see ``train_epochs``.
 
     Raises:
@@ -140,16 +137,15 @@ class _Update:
     task: Task
     precision: Precision
     device: torch.device
-    lr: Rate | None
+    lr: float | None
     correct: Correction | None
 
     def __call__(self, number: int, batch: Batch) -> tuple[Tensor, int]:
         """Return the mean loss, still on the device, and the number of samples."""
         inputs, labels = batch
         if self.lr is not None:
-            rate = self.lr(number) if callable(self.lr) else self.lr
             for group in self.optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = self.lr
         self.optimizer.zero_grad()
         with autocast(self.device, self.precision):
             scores = self.model(inputs)

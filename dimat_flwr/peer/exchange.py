@@ -1,6 +1,7 @@
 """One exchange at one peer: open the inbox, let the algorithm work, publish for the next exchange, keep the model."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from dimat_flwr.algorithms.interface import Algorithm, Inbox, Outbox
 from dimat_flwr.config import Config
-from dimat_flwr.events import MAX_REASON, PeerEvent, Rejected, clip
+from dimat_flwr.events import MAX_REASON, Merge, PeerEvent, Rejected, clip
 from dimat_flwr.learning import TrainingError
 from dimat_flwr.merging import MergeError
 from dimat_flwr.peer.inbox import open_inbox
@@ -21,13 +22,12 @@ from dimat_flwr.topology.exchange import START
 from dimat_flwr.wire import names
 from dimat_flwr.wire.codecs.base import Codec, Passage
 from dimat_flwr.wire.codecs.float32 import Float32
-from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.instruction import Handler, Instruction
 from dimat_flwr.wire.payload import Payload, to_record
 
 # What a model that a neighbour's numbers have ruined may raise in the step that follows the merge.
 _RUINED = (TrainingError, MergeError, ArithmeticError)
 _LARGEST = 1e18  # of a model's numbers
-_EXACT = Float32()
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class _RuinedError(Exception):
 def _attempt(
     config: Config, instruction: Instruction, content: RecordDict, state: PeerState, refused: Mapping[int, str]
 ) -> Done:
-    session = Session(config, instruction, state)
+    session = Session(config, instruction, state, _handlers(config, instruction.handler)[0])
     inbox, row = _open(config, instruction, content, session, state, refused)
     try:
         outbox = _act(config, instruction, session, state, inbox, row)
@@ -101,22 +101,23 @@ def _open(
     state: PeerState,
     refused: Mapping[int, str],
 ) -> tuple[Inbox, Row]:
-    algorithm, codec = _handlers(config, instruction.stage)
+    algorithm, codec = _handlers(config, instruction.handler)
     return open_inbox(content, instruction, algorithm, codec, session, state, refused=refused)
 
 
 def _act(
     config: Config, instruction: Instruction, session: Session, state: PeerState, inbox: Inbox, row: Row
 ) -> dict[str, ArrayRecord]:
-    algorithm, _ = _handlers(config, instruction.stage)
+    algorithm, _ = _handlers(config, instruction.handler)
     if instruction.exchange == START:
         algorithm.start(session)
     else:
-        algorithm.step(instruction.exchange, session, inbox, row)
+        _step(algorithm, instruction.exchange, session, inbox, row)
         if instruction.row.sources:
-            _require_sound(session.tensors())
-    if _hands_over(instruction) and type(config.algorithm).model is not Algorithm.model:
-        session.adopt(config.algorithm.model(session))
+            kept = (tensor for slot in state.slots.values() for tensor in slot.values())
+            _require_sound([*session.tensors().values(), *kept])
+    if instruction.handler == "algorithm" and instruction.next and instruction.next.handler != "algorithm":
+        session.hand_over()
     if instruction.next is None:
         session.finish()
         return {}
@@ -125,9 +126,14 @@ def _act(
     return _publish(config, instruction, session, state)
 
 
-def _hands_over(instruction: Instruction) -> bool:
-    """Whether the run's algorithm ends here: what it calls its model is what counts from now on."""
-    return instruction.stage == "algorithm" and (instruction.next is None or instruction.next.stage != "algorithm")
+def _step(algorithm: Algorithm, exchange: str, session: Session, inbox: Inbox, row: Row) -> None:
+    """Let the algorithm work, and record what it mixed if it does not do so itself."""
+    before, apart, began = len(session.events), session.seconds_apart, time.perf_counter()
+    algorithm.step(exchange, session, inbox, row)
+    seconds = time.perf_counter() - began - (session.seconds_apart - apart)
+    if inbox and row.sums != "none" and not any(isinstance(event, Merge) for event in session.events[before:]):
+        weights = [row.own, *(row.sources[j] for j in inbox)]
+        session.events.insert(before, Merge(sources=list(inbox), weights=weights, seconds=round(seconds, 3)))
 
 
 def _publish(config: Config, instruction: Instruction, session: Session, state: PeerState) -> dict[str, ArrayRecord]:
@@ -135,7 +141,7 @@ def _publish(config: Config, instruction: Instruction, session: Session, state: 
     coming = instruction.next
     if coming is None or not coming.readers:
         return {}
-    algorithm, codec = _handlers(config, coming.stage)
+    algorithm, codec = _handlers(config, coming.handler)
     outbox: Outbox = algorithm.publish(coming.exchange, session)
     contents = {None: outbox} if isinstance(outbox, Payload) else {j: outbox[j] for j in coming.readers if j in outbox}
     records = {}
@@ -145,18 +151,20 @@ def _publish(config: Config, instruction: Instruction, session: Session, state: 
     return records
 
 
-def _handlers(config: Config, stage: str) -> tuple[Algorithm, Codec]:
-    """Return who handles a stage; a final merge is of whole models, which travel as they are."""
-    return (config.final_merge, _EXACT) if stage == "final_merge" else (config.algorithm, config.codec)
+def _handlers(config: Config, handler: Handler) -> tuple[Algorithm, Codec]:
+    """Return who works off an exchange, and its codec; the models of a final merge lose nothing on their way."""
+    if handler == "final_merge":
+        return config.final_merge, config.codec if config.codec.exact else Float32()
+    return config.algorithm, config.codec
 
 
-def _require_sound(model: Mapping[str, Tensor]) -> None:
-    """Refuse a model that a step left ruined: it would fail in the next one, when nobody knows any more by whose fault.
+def _require_sound(tensors: Iterable[Tensor]) -> None:
+    """Refuse what a step left ruined: it would fail in the next one, when nobody knows any more by whose fault.
 
     Raises:
-        ArithmeticError: the model holds NaN, infinity or numbers whose squares are nearly infinite.
+        ArithmeticError: the tensors hold NaN, infinity or numbers whose squares are nearly infinite.
     """
-    floats = [tensor for tensor in model.values() if tensor.is_floating_point() and tensor.numel()]
+    floats = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
     largest = [norm.float() for norm in torch._foreach_norm(floats, torch.inf)] if floats else []
     if largest and not bool((torch.stack(largest) <= _LARGEST).all()):
         raise ArithmeticError(f"the model holds NaN, infinite values or values beyond {_LARGEST:.0e}")

@@ -1,6 +1,6 @@
 """Opening what neighbours sent: every payload is checked, a bad one is rejected, recorded and done without."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from flwr.app import RecordDict
 
@@ -30,38 +30,34 @@ def open_inbox(
     Args:
         content: the message's records.
         instruction: whose payloads are in it, and the row.
-        algorithm: says what a payload looks like.
+        algorithm: says what a payload must look like.
         codec: reads them.
         session: takes a ``Rejected`` event, and a place among the absent, for each payload that may not be used.
-        state: holds the codec's memory.
-        refused: sources to do without.
+        state: holds the codec's memory, which changes only by blobs that can be read.
+        refused: sources to do without; theirs are read all the same, since their codec goes on from what it sent.
     """
     inbox: dict[int, Payload] = {}
     if not instruction.row.sources:
         return inbox, instruction.row
-    like = algorithm.expects(instruction.exchange, session)
-    bounds = algorithm.expected_numbers(instruction.exchange, session)
+    expected = algorithm.expects(instruction.exchange, session)
     for source in instruction.row.sources:
-        if source in refused:
-            session.absent[source] = "rejected"
-            continue
         published_for = instruction.earlier.get(source, instruction.round)
         reader = instruction.peer if source in instruction.private else None
         passage = Passage(instruction.run, published_for, instruction.exchange, source, reader)
         try:
             blob = from_record(content.get(names.inbox(source)))
-            payload = codec.decode(blob, passage, like, state.codec, bounds.keys())
-            _check_numbers(payload, bounds)
-            inbox[source] = payload
+            memory = dict(state.codec)
+            payload = codec.decode(blob, passage, expected, memory)
         # Bytes from outside may break a codec in ways that nobody thought of: they are the sender's fault, not ours.
         except Exception as error:  # noqa: BLE001
             reason = str(error) if isinstance(error, PayloadError) else f"unreadable: {type(error).__name__}: {error}"
-            session.record(Rejected(source=source, reason=clip(reason, MAX_REASON)))
             session.absent[source] = "rejected"
+            if source not in refused:  # else it is recorded with the reason why it was refused
+                session.record(Rejected(source=source, reason=clip(reason, MAX_REASON)))
+            continue
+        state.codec = memory
+        if source in refused:
+            session.absent[source] = "rejected"
+        else:
+            inbox[source] = payload
     return inbox, instruction.row.restricted_to(inbox)
-
-
-def _check_numbers(payload: Payload, bounds: Mapping[str, tuple[float, float]]) -> None:
-    for name, (low, high) in bounds.items():
-        if not low <= payload.numbers[name] <= high:
-            raise PayloadError(f"number '{name}' is {payload.numbers[name]:.6g}, outside of {low:.6g} to {high:.6g}")

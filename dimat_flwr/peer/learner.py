@@ -87,6 +87,18 @@ class Learner:
         self._changed()
         self._state.stale = self._state.stale or (policy == "recalibrate" and bool(statistics))
 
+    @contextmanager
+    def standing_in(self, model: Mapping[str, Tensor]) -> Iterator[None]:
+        """Let a state dict be adopted for a while, by those who only look; afterwards everything is as it was."""
+        mine, state = _copies(self.tensors()), self._state
+        stale, settled, measured = state.stale, state.settled, state.measured
+        try:
+            self.adopt(model)
+            yield
+        finally:
+            self._shell.fill(mine)
+            state.stale, state.settled, state.measured = stale, settled, measured
+
     def permute(self, permutation: Permutation, spec: PermutationSpec) -> None:
         """Reorder the units of model, statistics, optimizer moments and slots; what the model computes stays."""
         self._shell.fill(spec.apply(self.tensors(), permutation))

@@ -1,11 +1,13 @@
 """One peer during one exchange: the ``algorithms.interface.Peer`` that an algorithm sees, on learner and state."""
 
-from collections.abc import Mapping, MutableMapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from dimat_flwr.algorithms.interface import StateDict
+from dimat_flwr.algorithms.interface import Algorithm, StateDict
 from dimat_flwr.config import Config
 from dimat_flwr.events import Absence, PeerEvent, Stage
 from dimat_flwr.events import Evaluation as EvaluationEvent
@@ -27,22 +29,26 @@ class Session:
         events: what happened so far, in order.
         absent: sources whose payload is missing, also those that were found unusable here.
         evaluated: whether an accuracy was recorded in this exchange.
+        seconds_apart: what was spent on training and measuring, which is no merging.
     """
 
-    def __init__(self, config: Config, instruction: Instruction, state: PeerState) -> None:
+    def __init__(self, config: Config, instruction: Instruction, state: PeerState, algorithm: Algorithm) -> None:
         """Bring a peer back to life as its state left it.
 
         Args:
             config: the run's configuration.
             instruction: what is asked of the peer.
             state: what it kept; it is changed in place.
+            algorithm: who works on this exchange, and says what counts as the peer's model.
         """
         if config.training.threads:
             torch.set_num_threads(config.training.threads)
         self._config, self._instruction, self._state = config, instruction, state
+        self._algorithm = algorithm
         self.events: list[PeerEvent] = []
         self.absent: dict[int, Absence] = dict(instruction.absent)
         self.evaluated = False
+        self.seconds_apart = 0.0
         self._learner = Learner(
             config,
             state,
@@ -117,12 +123,14 @@ class Session:
 
     def train(self, correct: Correction | None = None) -> None:
         """Train for the round's epochs or steps."""
-        self._learner.train(correct)
+        with self._apart():
+            self._learner.train(correct)
         self._tell_training()
 
     def pretrain(self) -> None:
         """Train before the first exchange."""
-        self._learner.pretrain()
+        with self._apart():
+            self._learner.pretrain()
         self._tell_training()
 
     def next_batch(self) -> Batch:
@@ -131,18 +139,21 @@ class Session:
 
     def gradient(self, at: Mapping[str, Tensor] | None, batch: Batch) -> StateDict:
         """Return the gradient at a state dict, or at the model."""
-        return self._learner.gradient(at, batch)
+        with self._apart():
+            return self._learner.gradient(at, batch)
 
     def measure(self, at: Mapping[str, Tensor] | None = None) -> Evaluation:
         """Return how a state dict, or the model, does on the test set."""
-        return self._learner.measure(at)
+        with self._apart():
+            return self._learner.measure(at)
 
     def evaluate(self, stage: Stage) -> None:
         """Measure and record, in the rounds where the configuration wants it."""
         if not self._is_measured_now():
             return
         self.evaluated = True
-        accuracy, local, loss = self._figures()
+        with self._counted():
+            accuracy, local, loss = self._figures()
         self.record(EvaluationEvent(stage=stage, accuracy=accuracy, local_accuracy=local, loss=loss))
 
     def permute(self, permutation: Permutation) -> None:
@@ -163,14 +174,22 @@ class Session:
         """Add an event to the record."""
         self.events.append(event)
 
+    def hand_over(self) -> None:
+        """Make what the algorithm calls its model the peer's model: from now on another one works with it."""
+        model = self._algorithm.model(self)
+        if model is not self._learner.tensors():
+            self.adopt(model)
+
     def keep_model(self) -> None:
-        """Save the model as it is now, settled, on this machine."""
-        save_model(self._config, self._instruction, self.state_dict(settled=True))
+        """Save what counts as the model now, settled, on this machine."""
+        with self._counted():
+            save_model(self._config, self._instruction, self.state_dict(settled=True))
 
     def finish(self) -> None:
         """Save what the peer ends with and record its accuracy, measured on exactly those tensors."""
-        final = save_model(self._config, self._instruction, self.state_dict(settled=True))
-        accuracy, local, loss = self._figures()
+        with self._counted():
+            final = save_model(self._config, self._instruction, self.state_dict(settled=True))
+            accuracy, local, loss = self._figures()
         self.record(final(accuracy=accuracy, local_accuracy=local, loss=loss))
 
     def close(self) -> PeerState:
@@ -179,13 +198,30 @@ class Session:
         self._learner.close()
         return self._state
 
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Let the model be what the algorithm calls so, for as long as somebody looks at it."""
+        with self._apart():
+            model = self._algorithm.model(self)
+            if model is self._learner.tensors():
+                yield
+            else:
+                with self._learner.standing_in(model):
+                    yield
+
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds_apart += time.perf_counter() - began
+
     def _is_measured_now(self) -> bool:
         """Whether the configuration wants this round measured: round 0, every n-th, the last and a final merge."""
         return self.round % self._config.evaluate.every == 0 or self.round >= self._instruction.rounds
 
     def _figures(self) -> tuple[float, float | None, float]:
         """Return accuracy and local accuracy in percent, and loss, of the model as it is, settled."""
-        found = self.measure()
+        found = self._learner.measure()
         local = local_accuracy(found, self._learner.data.label_counts(self._config.dataset.num_classes))
         return found.accuracy, local, found.loss
 

@@ -270,6 +270,6 @@ class Dispatcher(Generic[T]):
         same = (
             later
             for later in range(min(*others, self._end - 1), number, -1)
-            if (self._plan[later].name, self._plan[later].stage) == (published.name, published.stage)
+            if (self._plan[later].name, self._plan[later].handler) == (published.name, published.handler)
         )
         return next(same, number)

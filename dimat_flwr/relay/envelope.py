@@ -88,7 +88,7 @@ def compose(
         round=planned.round,
         rounds=facts.rounds,
         exchange=planned.name,
-        stage=planned.stage,
+        handler=planned.handler,
         row=dispatch.row,
         absent=dict(dispatch.absent),
         private=[source for source, envelope in dispatch.payloads.items() if not envelope.shared],
@@ -100,4 +100,4 @@ def compose(
 
 
 def _next(coming: PlannedExchange, readers: tuple[int, ...]) -> Next:
-    return Next(round=coming.round, exchange=coming.name, stage=coming.stage, readers=list(readers))
+    return Next(round=coming.round, exchange=coming.name, handler=coming.handler, readers=list(readers))

@@ -11,7 +11,7 @@ import numpy as np
 from dimat_flwr.topology import Exchange, Mixing, RoundView, Schedule, Sums, Topology, TopologyError
 from dimat_flwr.topology.connected import strong_parts
 from dimat_flwr.topology.exchange import START
-from dimat_flwr.wire.instruction import Stage
+from dimat_flwr.wire.instruction import Handler
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -47,14 +47,14 @@ class PlannedExchange:
     Attributes:
         round: 0 for the start, then from 1; the final merge is round ``rounds + 1``.
         name: its name within the round.
-        stage: who handles it at the peers.
+        handler: who handles it at the peers.
         mixing: i reads what j published before, for every edge j -> i, with weight W_ij.
         sums: which sums of W are 1.
     """
 
     round: int
     name: str
-    stage: Stage
+    handler: Handler
     mixing: Mixing
     sums: Sums = "rows"
 
@@ -198,8 +198,8 @@ class Plan(Sequence[PlannedExchange]):
         except Exception as error:
             raise PlanError(f"{where} raised {type(error).__name__}: {error}") from error
         self._check(found, where, may_be_empty=final)
-        stage: Stage = "final_merge" if final else "algorithm"
-        return [PlannedExchange(round, exchange.name, stage, exchange.mixing, exchange.sums) for exchange in found]
+        handler: Handler = "final_merge" if final else "algorithm"
+        return [PlannedExchange(round, exchange.name, handler, exchange.mixing, exchange.sums) for exchange in found]
 
     def _check(self, found: list[Exchange], where: str, *, may_be_empty: bool) -> None:
         if not found and not may_be_empty:

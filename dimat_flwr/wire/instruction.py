@@ -21,7 +21,7 @@ from dimat_flwr.events import MAX_FIGURE, MAX_INTEGER, Absence, clip, is_clean
 from dimat_flwr.topology.exchange import SETUP
 from dimat_flwr.topology.row import Row, Sums
 
-Stage = Literal["algorithm", "final_merge"]  # who handles an exchange at the peers
+Handler = Literal["algorithm", "final_merge"]  # who handles an exchange at the peers
 
 MAX_BYTES = 16_000_000  # the row of a peer with 100,000 sources has 3 MB
 _RECORD_KEY = "json"
@@ -71,13 +71,13 @@ class Next:
     Attributes:
         round: its round.
         exchange: its name.
-        stage: who handles it, the algorithm or the merge after the last round.
+        handler: who handles it, the algorithm or the merge after the last round.
         readers: the peers that will read it, ascending; empty where nobody will.
     """
 
     round: _Index
     exchange: _Name
-    stage: Stage
+    handler: Handler
     readers: list[_Index]
 
 
@@ -94,7 +94,7 @@ class Instruction:
         rounds: the last round's number.
         exchange: name of the exchange whose payloads arrive; ``start`` for exchange 0, ``setup`` before places are
             assigned.
-        stage: who handles it.
+        handler: who handles it.
         row: the receiver's row of the mixing matrix over the peers whose payloads lie in the message, as it is before
             any of them is found unusable.
         absent: the sources whose payloads do not lie in the message, and why.
@@ -111,7 +111,7 @@ class Instruction:
     round: _Index = 0
     rounds: _Index = 0
     exchange: _Name = SETUP
-    stage: Stage = "algorithm"
+    handler: Handler = "algorithm"
     row: Annotated[InstanceOf[Row], BeforeValidator(_to_row)] = Field(default_factory=lambda: Row(1.0, {}, "none"))
     absent: dict[_Index, Absence] = Field(default_factory=dict)
     private: list[_Index] = Field(default_factory=list)

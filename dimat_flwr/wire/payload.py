@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dimat_flwr.wire.blob import PayloadError, from_record, to_record
 
-__all__ = ["Payload", "PayloadError", "from_record", "pack", "to_record", "unpack", "unpack_own"]
+__all__ = ["Expected", "Payload", "PayloadError", "from_record", "pack", "to_record", "unpack", "unpack_own"]
 
 MAX_NUMBERS = 64
 MAX_NAME = 500  # characters of a tensor's or number's name
@@ -54,6 +54,19 @@ class Payload:
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What a payload must look like to be accepted: exactly these tensors and numbers, all of them finite.
+
+    Attributes:
+        tensors: name -> a tensor of the shape and type that the payload's must have; its values do not matter.
+        numbers: name -> (smallest, largest) value that the payload's number may have.
+    """
+
+    tensors: Mapping[str, Tensor]
+    numbers: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
 def pack(payload: Payload) -> bytes:
     """Return a payload as one blob.
 
@@ -81,25 +94,25 @@ def pack(payload: Payload) -> bytes:
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
-def unpack(blob: bytes, like: Mapping[str, Tensor], numbers: Collection[str] | None = None) -> Payload:
+def unpack(blob: bytes, expected: Expected) -> Payload:
     """Read a neighbour's payload, trusting nothing about it.
 
     Args:
         blob: the bytes that arrived.
-        like: name -> tensor; the payload must have exactly these names, shapes and types.
-        numbers: the names of the numbers that it must have, exactly; None takes any.
+        expected: what they must hold.
 
     Returns:
-        The payload: CPU tensors in the order of ``like``, writable, none sharing memory with the blob.
+        The payload: CPU tensors in the order expected, writable, none sharing memory with the blob.
 
     Raises:
-        PayloadError: a tensor or number is missing, unexpected, of another shape or type, or not finite; or the bytes
-            are no payload at all.
+        PayloadError: a tensor or number is missing, unexpected, of another shape or type, outside its bounds or not
+            finite; or the bytes are no payload at all.
     """
+    like = expected.tensors
     header, start = _read_header(blob, like)
-    found = _read_numbers(header.pop(_METADATA, {}), numbers)
+    found = _read_numbers(header.pop(_METADATA, {}), expected.numbers)
     _check_names("tensor", header.keys(), like.keys())
-    starts = {name: _check_entry(name, header[name], expected) for name, expected in like.items()}
+    starts = {name: _check_entry(name, header[name], wanted) for name, wanted in like.items()}
     runs = _runs(starts, like)
     data = bytearray(memoryview(blob)[start:])  # the one copy: aligned, writable, and the caller's own
     if not all(_is_sound(data, *run) for run in runs):
@@ -150,11 +163,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_numbers(texts: object, expected: Collection[str] | None) -> dict[str, float]:
+def _read_numbers(texts: object, bounds: Mapping[str, tuple[float, float]]) -> dict[str, float]:
     if not isinstance(texts, dict) or len(texts) > MAX_NUMBERS:
         raise PayloadError(f"the payload's numbers are not at most {MAX_NUMBERS} named numbers")
-    if expected is not None:
-        _check_names("number", texts.keys(), expected)
+    _check_names("number", texts.keys(), bounds.keys())
     found: dict[str, float] = {}
     for name, text in texts.items():
         try:
@@ -163,6 +175,9 @@ def _read_numbers(texts: object, expected: Collection[str] | None) -> dict[str, 
             value = math.inf
         if not math.isfinite(value):
             raise PayloadError(f"number '{name[:100]}' is not a finite number")
+        low, high = bounds[name]
+        if not low <= value <= high:
+            raise PayloadError(f"number '{name[:100]}' is {value:.6g}, outside of {low:.6g} to {high:.6g}")
         found[name] = value
     return found
 

@@ -14,6 +14,7 @@ TOYS = {
     "toy_half": "ToyHalf",
     "toy_own_step": "ToyOwnStep",
     "toy_raises": "ToyRaises",
+    "toy_constant": "ToyConstant",
 }
 
 

@@ -1,6 +1,6 @@
 """Small algorithms that need what the interface has to carry and the shipped ones do not all use."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from dimat_flwr.algorithms.weight_averaging import WeightAveraging
 from dimat_flwr.component import STRICT
 from dimat_flwr.events import Note
 from dimat_flwr.topology import Exchange, Mixing, RoundView, Row, Sums
-from dimat_flwr.wire.payload import Payload
+from dimat_flwr.wire.payload import Expected, Payload
 
 
 def vector(peer: Peer) -> Tensor:
@@ -45,11 +45,8 @@ class ToyPushSum(Algorithm):
         sums.update(x=x, w=w)
         peer.record(Note(name="state", values={"z": (x / w).tolist(), "w": float(w)}))
 
-    def expects(self, exchange: str, peer: Peer) -> Mapping[str, Tensor]:
-        return {"x": vector(peer)}
-
-    def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:
-        return {"w": (0.0, float(peer.peers))}
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        return Expected({"x": vector(peer)}, {"w": (0.0, float(peer.peers))})
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -82,8 +79,8 @@ class ToyAskAnswer(Algorithm):
         for j, payload in inbox.items():
             peer.record(Note(name="answer", values={"source": j, "product": payload.tensors["product"].tolist()}))
 
-    def expects(self, exchange: str, peer: Peer) -> Mapping[str, Tensor]:
-        return {"v" if exchange == "ask" else "product": vector(peer)}
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        return Expected({"v" if exchange == "ask" else "product": vector(peer)})
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -114,8 +111,8 @@ class ToyRelaySums(Algorithm):
             for name, tensor in total.tensors.items()
         }
 
-    def expected_numbers(self, exchange: str, peer: Peer) -> Mapping[str, tuple[float, float]]:
-        return {"count": (1.0, float(peer.peers))}
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        return Expected(peer.tensors(), {"count": (1.0, float(peer.peers))})
 
     def _sum(self, peer: Peer, without: int | None) -> Payload:
         tensors, count = dict(peer.slot("own")), 1.0
@@ -133,8 +130,8 @@ class ToyHalf(WeightAveraging):
     def publish(self, exchange: str, peer: Peer) -> Outbox:
         return Payload({f"half.{name}": _half(tensor) for name, tensor in peer.state_dict().items()})
 
-    def expects(self, exchange: str, peer: Peer) -> Mapping[str, Tensor]:
-        return {f"half.{name}": _half(tensor) for name, tensor in peer.model.state_dict().items()}
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        return Expected({f"half.{name}": _half(tensor) for name, tensor in peer.model.state_dict().items()})
 
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         opened = {
@@ -163,3 +160,11 @@ class ToyRaises(WeightAveraging):
         if view.round == 2:
             raise KeyError("no such graph")
         return (Exchange("merge", Mixing.complete(view.peers)),)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ToyConstant(WeightAveraging):
+    """Trains and averages, and calls a network of zeros its model."""
+
+    def model(self, peer: Peer) -> StateDict:
+        return {name: torch.zeros_like(tensor) for name, tensor in peer.tensors().items()}

@@ -193,7 +193,7 @@ def test_a_network_for_another_task_is_told_so():
         )
 
 
-def test_the_learning_rate_may_change_from_step_to_step():
+def test_the_learning_rate_of_a_training_is_the_callers():
     def trained(lr, built_with=0.01):
         model = network()
         optimizer = Momentum(lr=built_with).build(model.parameters())
@@ -205,12 +205,7 @@ def test_the_learning_rate_may_change_from_step_to_step():
 
     assert trained(None, 0.03)[0] == [0.03] * 3
     assert torch.equal(trained(0.03)[1], trained(None, 0.03)[1])
-    assert trained(lambda number: 0.01 * number)[0] == [0.01 * 5, 0.01 * 6, 0.01 * 7]
-    rates, model = [], network()
-    optimizer = Sgd().build(model.parameters())
-    many = {"epochs": 2, "batch_size": 20, "generator": generator()}
-    train_epochs(model, digits(), optimizer, TASK, **many, lr=lambda number: rates.append(number) or 0.1)
-    assert rates == [0, 1, 2, 3, 4, 5]
+    assert trained(0.03)[0] == [0.03] * 3
 
 
 def test_a_correction_sees_weights_and_gradients_and_decides_the_step():

@@ -59,7 +59,7 @@ def test_a_failed_neighbour_is_left_out_and_the_row_sums_to_one_again() -> None:
 def test_push_sum_rows_are_not_renormalized() -> None:
     columns = Mixing.from_graph(nx.cycle_graph(4).to_directed(), "column_stochastic")
     start, exchange = plan(columns, 1)
-    pushed = PlannedExchange(exchange.round, exchange.name, exchange.stage, columns, "columns")
+    pushed = PlannedExchange(exchange.round, exchange.name, exchange.handler, columns, "columns")
     relay = dispatcher([start, pushed], 4)
     relay.ready(0.0)
     for peer in (0, 1, 3):

@@ -48,7 +48,7 @@ def plan(algorithm=None, final_merge=None, topology=None, schedule=None, peers=4
 
 def test_exchange_0_is_the_start_and_the_final_merge_comes_after_the_last_round():
     found = plan(final_merge=Everyone(), schedule=EveryN(n=2))
-    assert [(p.round, p.name, p.stage, p.mixing.edge_count) for p in found] == [
+    assert [(p.round, p.name, p.handler, p.mixing.edge_count) for p in found] == [
         (0, "start", "algorithm", 0),
         (1, "merge", "algorithm", 0),
         (2, "merge", "algorithm", 8),

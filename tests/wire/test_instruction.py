@@ -12,7 +12,7 @@ from dimat_flwr.wire.instruction import Instruction, InstructionError, Next, rea
 SENT = Instruction(
     peer=2, peers=5, run="2026-01-01_000000-run", simulation=True, round=3, rounds=10, exchange="merge",
     row=Row(0.1, {1: 1 / 3, 3: 0.3}, "columns"), absent={4: "late", 0: "failed"},
-    next=Next(round=4, exchange="merge", stage="final_merge", readers=[1, 3]),
+    next=Next(round=4, exchange="merge", handler="final_merge", readers=[1, 3]),
 )  # fmt: skip
 SETUP = Instruction(peer=-1, peers=5, run="r", simulation=False)
 
@@ -46,7 +46,7 @@ def test_the_last_exchange_has_none_after_it() -> None:
         ({"run": "x/y"}, "run: "),
         ({"run": "x\n"}, "run: "),
         ({"round": 12}, "round 12 of 10"),
-        ({"stage": "other"}, "stage: "),
+        ({"handler": "other"}, "handler: "),
         ({"exchange": ""}, "exchange: "),
         ({"more": 1}, "more: "),
         ({"absent": {"4": "late"}}, "malformed instruction"),
@@ -65,8 +65,8 @@ def test_the_last_exchange_has_none_after_it() -> None:
         ({"row": {"own": 10**400, "sources": [], "weights": [], "sums": "rows"}}, "not a finite number"),
         ({"row": {"own": 1.0, "sources": [], "weights": [], "sums": []}}, "sums is not one of"),
         ({"row": {"own": 1.0, "sources": [], "weights": [], "sums": "rows", "x": 1}}, "row: "),
-        ({"next": {"round": 4, "exchange": "merge", "stage": "algorithm", "readers": [2]}}, "not another peer"),
-        ({"next": {"round": 4, "exchange": "merge", "stage": "algorithm", "readers": "13"}}, "readers"),
+        ({"next": {"round": 4, "exchange": "merge", "handler": "algorithm", "readers": [2]}}, "not another peer"),
+        ({"next": {"round": 4, "exchange": "merge", "handler": "algorithm", "readers": "13"}}, "readers"),
         ({"next": {"round": 4}}, "next"),
     ],
 )

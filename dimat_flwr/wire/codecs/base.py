@@ -1,13 +1,13 @@
 """The seam between a payload and its blob: here, and nowhere else, it may be compressed, signed or sealed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from dimat_flwr.wire.payload import Payload
+from dimat_flwr.wire.payload import Expected, Payload
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,14 @@ class Codec(ABC):
 
     ``memory`` is what a codec keeps at this peer from message to message (an error-feedback residual, the last model
     that a neighbour sent): named tensors, saved with the peer's state. Keys should name the edge, since one peer's
-    memory serves all of them.
+    memory serves all of them. Entries are replaced, never written into: what a refused blob changed is forgotten by
+    going back to the mapping as it was.
+
+    Tensors to be encoded, and those in memory, may be on any device; decoded ones are on the CPU.
     """
 
-    exact: ClassVar[bool]  # whether what is decoded equals what was encoded, bit for bit
+    # Whether what is decoded equals what was encoded, bit for bit: a final merge of models goes through no other codec.
+    exact: ClassVar[bool]
 
     @abstractmethod
     def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
@@ -48,22 +52,14 @@ class Codec(ABC):
         """
 
     @abstractmethod
-    def decode(
-        self,
-        blob: bytes,
-        passage: Passage,
-        like: Mapping[str, Tensor],
-        memory: MutableMapping[str, Tensor],
-        numbers: Collection[str] | None = None,
-    ) -> Payload:
-        """Read a neighbour's blob, trusting nothing about it; memory changes only if it is accepted.
+    def decode(self, blob: bytes, passage: Passage, expected: Expected, memory: MutableMapping[str, Tensor]) -> Payload:
+        """Read a neighbour's blob, trusting nothing about it.
 
         Args:
             blob: the bytes that arrived.
             passage: which passing they claim to belong to.
-            like: name -> tensor; the payload has exactly these names, shapes and types.
-            memory: see above.
-            numbers: the names of the numbers that it has, exactly; None takes any.
+            expected: the tensors and numbers that the payload must have.
+            memory: see above; what is changed in it counts only if the blob is accepted.
 
         Raises:
             PayloadError: whatever is wrong with the bytes; nothing else may be raised for any bytes at all.

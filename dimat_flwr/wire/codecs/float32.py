@@ -1,6 +1,6 @@
 """Every tensor as it is, in its own type: a float32 network travels as float32, to the last bit."""
 
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import MutableMapping
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.wire.codecs.base import Codec, Passage
-from dimat_flwr.wire.payload import Payload, pack, unpack
+from dimat_flwr.wire.payload import Expected, Payload, pack, unpack
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -21,13 +21,6 @@ class Float32(Codec):
         """See ``Codec``."""
         return pack(payload)
 
-    def decode(
-        self,
-        blob: bytes,
-        passage: Passage,
-        like: Mapping[str, Tensor],
-        memory: MutableMapping[str, Tensor],
-        numbers: Collection[str] | None = None,
-    ) -> Payload:
+    def decode(self, blob: bytes, passage: Passage, expected: Expected, memory: MutableMapping[str, Tensor]) -> Payload:
         """See ``Codec``."""
-        return unpack(blob, like, numbers)
+        return unpack(blob, expected)
