@@ -124,7 +124,7 @@ class PeerData:
             yield self._batch(order, None, start, min(start + batch_size, len(self)))
 
     def matching_inputs(self, samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
-        """Return batches of inputs alone, not augmented, for statistics of activations; a list to be read several times.
+        """Return batches of inputs alone, not augmented, for statistics of activations; read several times.
 
         Args:
             samples: how many to draw without replacement; all, in random order, if the peer has fewer.

@@ -36,6 +36,7 @@ def furthest(found: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> floa
     return max(float(np.abs(found[name] - exact[name]).max()) for name in exact)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_uniform_is_the_exact_mean_of_the_peers_models(tmp_path: Path, conf_dir: Path, digraph: str, kind: str) -> None:
     before = weights(run(tmp_path, conf_dir, digraph, kind, "none"))
@@ -47,7 +48,7 @@ def test_uniform_is_the_exact_mean_of_the_peers_models(tmp_path: Path, conf_dir:
     assert after.events("rejected") == []
 
 
-@pytest.mark.parametrize("kind", ["plain", "push_sum"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "push_sum"])
 def test_gossip_averages_over_the_graphs_neighbourhoods(
     tmp_path: Path, conf_dir: Path, digraph: str, kind: str
 ) -> None:

@@ -35,7 +35,9 @@ def test_the_models_that_are_trained_are_others_than_the_one_that_counts(tmp_pat
 
 
 @pytest.mark.parametrize("policy", ["recalibrate", "average", "keep"])
-@pytest.mark.parametrize("algorithm", ["cdsgd", "sgp", "weight_averaging"])
+@pytest.mark.parametrize(
+    "algorithm", ["cdsgd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgp", "weight_averaging"))]
+)
 def test_batchnorm_statistics_follow_the_data_under_every_policy(
     tmp_path: Path, conf_dir: Path, algorithm: str, policy: str
 ) -> None:

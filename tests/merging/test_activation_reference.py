@@ -61,7 +61,7 @@ def _statistic(ours, theirs, kind):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", ["correlation", "covariance"])
 @pytest.mark.parametrize("taps", ["all", "last"])
-@pytest.mark.parametrize("family", ["resnet20", "vgg16_bn"])
+@pytest.mark.parametrize("family", [pytest.param("resnet20", marks=pytest.mark.slow), "vgg16_bn"])
 def test_same_objective_as_whole_matrices_in_double_precision(family, taps, kind, dtype):
     model = network(family, 0, dtype)
     mine, theirs = (copy.deepcopy(network(family, seed, dtype).state_dict()) for seed in (1, 2))

@@ -9,6 +9,9 @@ from dimat_flwr.merging import align, match_activations, match_weights, merge_wi
 from dimat_flwr.symmetry import find_permutation_spec
 from tests.merging.networks import FAMILIES, images, network
 
+_SLOW = ("resnet50_short", "resnext_short", "mobilenet_v3")
+EACH = [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in FAMILIES]
+
 
 def _planted(family, seed=0):
     model = network(family, seed)
@@ -19,14 +22,14 @@ def _planted(family, seed=0):
 
 
 @pytest.mark.parametrize("statistic", ["correlation", "covariance"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_activation_matching_undoes_a_planted_permutation(family, statistic):
     model, mine, spec, planted, theirs = _planted(family)
     found = match_activations(model, mine, theirs, spec, images(32, 16), statistic=statistic)
     _assert_undone(spec, mine, planted, theirs, found)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EACH)
 def test_weight_matching_undoes_a_planted_permutation(family):
     model, mine, spec, planted, theirs = _planted(family)
     init = match_activations(model, mine, theirs, spec, images(4, 4)) if family == "vit" else None

@@ -196,7 +196,9 @@ def test_minibatch_steps_continue_where_they_stopped(tmp_path: Path) -> None:
         assert all(torch.equal(first[name], second[name]) for name in first)
 
 
-@pytest.mark.parametrize("steps", ["training.local_steps=1", "training.local_epochs=1"])
+@pytest.mark.parametrize(
+    "steps", ["training.local_steps=1", pytest.param("training.local_epochs=1", marks=pytest.mark.slow)]
+)
 def test_looking_changes_nothing(tmp_path: Path, steps: str) -> None:
     """Whether a run is evaluated in every round or at its end alone, it ends with the same models."""
     often = quick(tmp_path / "a", rounds=4, overrides=steps)
@@ -216,7 +218,7 @@ def test_evaluation_every_second_round(tmp_path: Path) -> None:
     ("peers", "settings", "reason"),
     [
         (3, {"dataset": "cifar10", "model": "resnet20", "data_dir": "/nowhere"}, "/nowhere"),
-        (700, {}, "too few for 700 peers"),
+        pytest.param(700, {}, "too few for 700 peers", marks=pytest.mark.slow),
         (3, {"overrides": "training.device=cuda:7"}, "cuda:7"),
         (3, {"overrides": "model._target_=os.getcwd"}, "model._target_ 'os.getcwd' cannot be built"),
         (3, {"overrides": "model._target_=no.such.Net"}, "model._target_ 'no.such.Net' cannot be built"),

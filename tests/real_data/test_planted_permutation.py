@@ -51,6 +51,7 @@ SOURCES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_inverse_is_found_for_every_group(name: str, source: ImageSource) -> None:

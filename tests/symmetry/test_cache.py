@@ -4,8 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -50,25 +48,23 @@ def test_what_is_read_is_what_was_written(name):
     assert all(map(torch.equal, seen["spec"], seen["again"]))
 
 
-def test_a_stored_specification_is_read_in_fifty_milliseconds_without_a_tracer(tmp_path):
+@pytest.mark.slow
+def test_a_stored_specification_is_read_without_a_tracer(tmp_path):
     script = (
-        "import sys, time, torch\n"
+        "import sys, torch\n"
         "from pathlib import Path\n"
         "from torchvision.models import resnet18\n"
         "from dimat_flwr.symmetry import cached_permutation_spec\n"
         "model, x = resnet18(weights=None), torch.zeros(2, 3, 32, 32)\n"
         "before = set(sys.modules)\n"
-        "started = time.process_time()\n"
         f"spec = cached_permutation_spec(model, x, Path({str(tmp_path)!r}))\n"
-        "seconds = time.process_time() - started\n"
         "found = [m for m in ('sympy', 'torch.export', 'dimat_flwr.symmetry.find') if m in set(sys.modules) - before]\n"
-        "print(seconds, len(spec.groups), found)\n"
+        "print(len(spec.groups), found)\n"
     )
     cached_permutation_spec(torchvision.models.resnet18(weights=None), torch.zeros(2, 3, 32, 32), tmp_path)
     environment = {**os.environ, "PYTHONHASHSEED": "7"}  # the fingerprint is the same in every process
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
-    seconds, groups, found = done.stdout.split(maxsplit=2)
-    assert float(seconds) < 0.05
+    groups, found = done.stdout.split(maxsplit=1)
     assert int(groups) == 12
     assert found.strip() == "[]"
     assert len(list(tmp_path.iterdir())) == 1
@@ -133,11 +129,3 @@ def test_metadata_of_a_state_dict_is_kept():
     spec = find_permutation_spec(model, torch.randn(2, 3, 32, 32), prove=False)
     permuted = spec.apply(model.state_dict(), spec.random(torch.Generator().manual_seed(0)))
     torchvision.models.mnasnet0_5(weights=None).load_state_dict(permuted)
-
-
-def test_reading_is_fast(tmp_path: Path):
-    model, x = ResNet20("A"), torch.randn(2, 3, 16, 16)
-    cached_permutation_spec(model, x, tmp_path)
-    started = time.process_time()
-    cached_permutation_spec(model, x, tmp_path)
-    assert time.process_time() - started < 0.05

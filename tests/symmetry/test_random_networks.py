@@ -7,14 +7,19 @@ from dimat_flwr.symmetry import find_permutation_spec
 from tests.symmetry.checks import largest_change
 from tests.symmetry.random_networks import RandomNetwork
 
+_FAST = 8
 
-@pytest.mark.parametrize("seed", range(40))
+
+@pytest.mark.parametrize(
+    "seed", [*range(_FAST), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(_FAST, 40))]
+)
 def test_random_network(seed):
     torch.manual_seed(seed)
     model, x = RandomNetwork(seed, steps=3 + seed % 14).double(), torch.randn(2, 3, 4, 4).double()
     assert largest_change(model, find_permutation_spec(model, x), x, seed) <= 1e-8
 
 
+@pytest.mark.slow
 def test_most_random_networks_can_be_permuted():
     """Otherwise the test above would prove nothing."""
     shares = []
