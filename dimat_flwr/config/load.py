@@ -110,8 +110,9 @@ def _validate(where: str, cls: type, values: Any, problems: list[str]) -> Any:
     except ValidationError as error:
         for fault in error.errors():
             path = ".".join([*([where] if where else []), *(str(part) for part in fault["loc"])])
-            given = "" if fault["type"] in ("missing", "dataclass_type") else f" (got {fault['input']!r})"
-            problems.append(f"{path}: {fault['msg']}{given}")
+            whole = fault["type"] in ("missing", "dataclass_type") or isinstance(fault["input"], dict)
+            given = "" if whole else f" (got {fault['input']!r})"
+            problems.append(f"{path}: {fault['msg'].removeprefix('Value error, ')}{given}")
     return None
 
 

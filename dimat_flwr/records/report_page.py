@@ -140,6 +140,9 @@ def _facts(summary: Mapping[str, Any]) -> str:
     shown = {
         key: value for key, value in summary.items() if key not in _SHOWN_ELSEWHERE and value not in (None, {}, [])
     }
+    writer = shown.pop("writer", None)
+    if writer:
+        shown["relay"] = f"process {writer['process']} on {writer['host']}"
     shown |= {f"version of {package}": version for package, version in summary["versions"].items()}
     return "".join(
         f"<tr><th>{escape(key.replace('_', ' '))}</th><td>{escape(_shown(value))}</td></tr>\n"

@@ -132,9 +132,8 @@ def load_summary(folder: Path, now: datetime | None = None) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RecordsError(
-            f"cannot read {path}: {error}; give the folder of a run, as printed when it ended"
-        ) from error
+        why = getattr(error, "strerror", None) or error
+        raise RecordsError(f"cannot read {path}: {why}; give the folder of a run, as printed when it ended") from error
     if not isinstance(summary, dict) or not {"rounds", "status", "heartbeat"} <= summary.keys():
         raise RecordsError(f"{path} is not the summary of a run; give the folder of a run, as printed when it ended")
     if summary["status"] == "running":

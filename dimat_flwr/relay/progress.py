@@ -1,7 +1,7 @@
 """One line of progress a round, and a sign of life in long ones."""
 
 import statistics
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 
 from dimat_flwr.events import Evaluation, PeerEvent
@@ -16,16 +16,17 @@ _NAMED = 10  # peers named in one line
 class Progress:
     """Collects the peers' events and says a line when all peers have left a round."""
 
-    def __init__(self, rounds: int, say: Callable[[str], None], clock: Clock) -> None:
-        """Prepare for ``rounds`` rounds (a final merge included); ``say`` prints one line."""
-        self._rounds, self._say, self._clock = rounds, say, clock
+    def __init__(self, rounds: int, peers: int, say: Callable[[str], None], clock: Clock) -> None:
+        """Prepare for ``rounds`` rounds (a final merge included) of so many peers; ``say`` prints one line."""
+        self._rounds, self._peers, self._say, self._clock = rounds, peers, say, clock
         # Of rounds that are not over: round -> stage -> peer -> the last it reported.
         self._accuracy: dict[int, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
         self._bytes: Counter[int] = Counter()  # by round, those that are not over
         self._total_bytes = 0
         self.said = -1
         self._last_line = clock.now()
-        self._first_round_at: float | None = None
+        self._left_at: float | None = None  # when the last round was left
+        self._durations: deque[float] = deque(maxlen=20)  # of the last rounds, in seconds
 
     def observe(self, event: PeerEvent, peer: int, round: int) -> None:
         """Take note of an accuracy that a peer reported in a round that is not over yet."""
@@ -56,7 +57,8 @@ class Progress:
         for stage, title in _STAGES.items():
             values = self._accuracy[round][stage].values()
             if values:
-                parts.append(f"{title} {statistics.fmean(values):5.1f} ± {statistics.pstdev(values):4.1f} %")
+                some = "" if len(values) == self._peers else f" ({len(values)} of {self._peers} peers)"
+                parts.append(f"{title} {statistics.fmean(values):5.1f} ± {statistics.pstdev(values):4.1f} %{some}")
         self._accuracy.pop(round, None)
         parts.append(f"{readable_bytes(self._total_bytes)} relayed")
         left = self._time_left(round)
@@ -65,12 +67,14 @@ class Progress:
         self._print("  ".join(parts))
 
     def _time_left(self, round: int) -> float | None:
-        now = self._clock.now()
-        if self._first_round_at is None or round < 1:
+        """Return the median round's seconds times the rounds left: one wait for a lost peer says little about them."""
+        now, before = self._clock.now(), self._left_at
+        self._left_at = now
+        if before is None or round < 1:
             # Round 0 is start-up and local training of its own length: it tells nothing about the others.
-            self._first_round_at = now
             return None
-        return (now - self._first_round_at) / round * (self._rounds - round)
+        self._durations.append(now - before)
+        return statistics.median(self._durations) * (self._rounds - round)
 
     def _print(self, line: str) -> None:
         self._say(line)

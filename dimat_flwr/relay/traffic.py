@@ -100,7 +100,7 @@ class RelayLoop:
             straggler_timeout=None if post.simulation else settings.straggler_timeout,
             give_up_timeout=None if post.simulation else settings.give_up_timeout,
         )
-        self._progress = Progress(plan.last_round, _log.info, clock)
+        self._progress = Progress(plan.last_round, len(places), _log.info, clock)
         self._pending: dict[str, _Pending] = {}
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough

@@ -17,6 +17,8 @@ def spectral_gap(matrix: NDArray[np.float64]) -> float:
     """
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise TopologyError(f"the spectral gap is that of a square matrix, not of shape {matrix.shape}")
-    moduli = np.sort(np.abs(np.linalg.eigvals(matrix)))[::-1]
+    # A symmetric matrix takes a tenth of the time; 1e-12 apart, its eigenvalues are no further from the true ones.
+    symmetric = np.allclose(matrix, matrix.T, rtol=0, atol=1e-12)
+    moduli = np.sort(np.abs(np.linalg.eigvalsh(matrix) if symmetric else np.linalg.eigvals(matrix)))[::-1]
     second = float(moduli[1]) if moduli.size > 1 else 0.0
     return min(1.0, max(0.0, 1.0 - second))  # rounding can leave |lambda_2| a hair outside [0, 1]
