@@ -127,20 +127,20 @@ def test_a_codec_halves_the_bytes(example: Example) -> None:
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_codec_gives_back_what_bfloat16_can_hold(lay_out: Any, conf_dir: Path) -> None:
+def test_a_codec_gives_back_what_float16_can_hold(lay_out: Any, conf_dir: Path) -> None:
     from dimat_flwr.wire.codecs.base import Passage
     from dimat_flwr.wire.payload import Expected, Payload, PayloadError
 
     lay_out(shown_files(section(TEXT, "A codec")))
-    codec = importlib.import_module("dimat_flwr.wire.codecs.bfloat16").BFloat16()
-    payload = Payload({"x": torch.randn(5), "n": torch.tensor(2**40), "y": torch.tensor(1e30)}, {"w": 0.1})
+    codec = importlib.import_module("dimat_flwr.wire.codecs.float16").Float16()
+    payload = Payload({"x": torch.randn(5), "n": torch.tensor(2**40), "y": torch.tensor(1e3)}, {"w": 0.1})
     passage = Passage("run", 1, "merge", 0, None)
     wanted = Expected(payload.tensors, {"w": (0.0, 1.0)})
     blob = codec.encode(payload, passage, {})
     found = codec.decode(blob, passage, wanted, {})
     assert found.numbers == payload.numbers
     for name, tensor in payload.tensors.items():
-        expected = tensor.bfloat16().float() if tensor.is_floating_point() else tensor
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
         assert torch.equal(found.tensors[name], expected)
     with pytest.raises(PayloadError):
         codec.decode(blob[:-1], passage, wanted, {})

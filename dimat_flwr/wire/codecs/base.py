@@ -1,12 +1,13 @@
 """The seam between a payload and its blob: here, and nowhere else, it may be compressed, signed or sealed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from dimat_flwr.seeding import derive_seed
 from dimat_flwr.wire.payload import Expected, Payload
 
 
@@ -27,6 +28,11 @@ class Passage:
     exchange: str
     source: int
     reader: int | None
+
+    def seed(self) -> int:
+        """Return a seed that its writer and its readers derive alike, for codecs that draw at random."""
+        edge = f"codec {self.run} {self.exchange} {self.reader}"
+        return derive_seed(0, self.source, self.round, edge)
 
 
 class Codec(ABC):
@@ -64,3 +70,13 @@ class Codec(ABC):
         Raises:
             PayloadError: whatever is wrong with the bytes; nothing else may be raised for any bytes at all.
         """
+
+    def as_read(self, payload: Payload, passage: Passage, memory: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return the tensors that the readers decode from what this peer encoded last on a passage.
+
+        Args:
+            payload: what was encoded.
+            passage: on its way to whom.
+            memory: as ``encode`` left it.
+        """
+        return payload.tensors
