@@ -16,7 +16,6 @@ from dimat_flwr.merging.merge_models import (
 )
 from dimat_flwr.merging.mixing import Mixture
 from dimat_flwr.merging.moments import Statistic
-from dimat_flwr.merging.optimizer import OptimizerState, merge_optimizer
 from dimat_flwr.merging.weight_matching import match_weights
 
 __all__ = [
@@ -29,7 +28,6 @@ __all__ = [
     "Method",
     "Mixture",
     "Neighbour",
-    "OptimizerState",
     "Statistic",
     "Taps",
     "align",
@@ -38,7 +36,6 @@ __all__ = [
     "match_neighbours",
     "match_weights",
     "merge",
-    "merge_optimizer",
     "merge_with_report",
     "recalibrate_batchnorm",
     "running_statistics",
