@@ -4,7 +4,10 @@ from dimat_flwr.merging.activation_matching import MatchingOptions, Taps, match_
 from dimat_flwr.merging.alignment import Method, align
 from dimat_flwr.merging.batchnorm import recalibrate_batchnorm, running_statistics
 from dimat_flwr.merging.check import Batch, MergeError
+from dimat_flwr.merging.cycle_consistent import Ascent, frank_wolfe
 from dimat_flwr.merging.families import share_moved
+from dimat_flwr.merging.match_many import agreement, match_many
+from dimat_flwr.merging.merge_many import Strategy, merge_many
 from dimat_flwr.merging.merge_models import (
     BatchNormPolicy,
     Merged,
@@ -19,6 +22,7 @@ from dimat_flwr.merging.moments import Statistic
 from dimat_flwr.merging.weight_matching import match_weights
 
 __all__ = [
+    "Ascent",
     "Batch",
     "BatchNormPolicy",
     "MatchingOptions",
@@ -29,13 +33,18 @@ __all__ = [
     "Mixture",
     "Neighbour",
     "Statistic",
+    "Strategy",
     "Taps",
+    "agreement",
     "align",
     "align_and_mix",
+    "frank_wolfe",
     "match_activations",
+    "match_many",
     "match_neighbours",
     "match_weights",
     "merge",
+    "merge_many",
     "merge_with_report",
     "recalibrate_batchnorm",
     "running_statistics",
