@@ -6,6 +6,7 @@ from dimat_flwr.merging.batchnorm import recalibrate_batchnorm, running_statisti
 from dimat_flwr.merging.check import Batch, MergeError
 from dimat_flwr.merging.cycle_consistent import Ascent, frank_wolfe
 from dimat_flwr.merging.families import share_moved
+from dimat_flwr.merging.lora import Adapter, MergedAdapter, merge_lora
 from dimat_flwr.merging.match_many import agreement, match_many
 from dimat_flwr.merging.merge_many import Strategy, merge_many
 from dimat_flwr.merging.merge_models import (
@@ -22,6 +23,7 @@ from dimat_flwr.merging.moments import Statistic
 from dimat_flwr.merging.weight_matching import match_weights
 
 __all__ = [
+    "Adapter",
     "Ascent",
     "Batch",
     "BatchNormPolicy",
@@ -29,6 +31,7 @@ __all__ = [
     "MergeError",
     "MergeOptions",
     "Merged",
+    "MergedAdapter",
     "Method",
     "Mixture",
     "Neighbour",
@@ -44,6 +47,7 @@ __all__ = [
     "match_neighbours",
     "match_weights",
     "merge",
+    "merge_lora",
     "merge_many",
     "merge_with_report",
     "recalibrate_batchnorm",

@@ -70,7 +70,9 @@ def merge_many(
     if strategy not in get_args(Strategy):
         raise MergeError(f"there is no strategy '{strategy}': take one of {', '.join(get_args(Strategy))}.")
     row = [1 / len(states)] * len(states) if weights is None else list(weights)
-    check_row(row, len(states) - 1)
+    if len(row) != len(states):
+        raise MergeError(f"{len(row)} mixing weights for {len(states)} models: give one each.")
+    check_row(row)
     check_same_architecture(model.state_dict(), states[0], "model 1")
     for number, state in enumerate(states, start=1):
         check_same_architecture(states[0], state, f"model {number}")

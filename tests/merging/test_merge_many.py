@@ -191,7 +191,7 @@ def test_weights_decide_the_mix():
         ({"states": 1}, "give two or more"),
         ({"strategy": "all"}, "no strategy 'all': take one of many"),
         ({"method": "best"}, "no method 'best': take one of weight_from_activation"),
-        ({"weights": [0.5, 0.5]}, "2 mixing weights for 2 neighbours"),
+        ({"weights": [0.5, 0.5]}, "2 mixing weights for 3 models"),
         ({"weights": [0.5, 0.5, 0.5]}, "sum to 1.5"),
         ({"method": "weight_from_activation"}, "no data for activation matching"),
     ],
