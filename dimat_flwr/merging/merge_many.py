@@ -28,6 +28,7 @@ def merge_many(
     strategy: Strategy = "many",
     method: Method = "weight_from_activation",
     generator: torch.Generator | None = None,
+    max_steps: int = 100,
     batchnorm: BatchNormPolicy = "recalibrate",
     recalibrate_on: Iterable[Batch] | None = None,
     repair: bool = False,
@@ -50,6 +51,7 @@ def merge_many(
         strategy: ``"many"``, ``"cycle_consistent"`` or ``"first"``.
         method: how the start is found, see ``align``; with ``"none"`` the models start as they are, as in both papers.
         generator: a CPU generator, for everything that is visited in random order; None: one seeded with 0.
+        max_steps: of Frank-Wolfe from each start, for ``"cycle_consistent"``.
         batchnorm: see ``merge_with_report``, like ``recalibrate_on`` and ``repair``; ``"keep"`` keeps the first's
             statistics.
         recalibrate_on: the batches to recalibrate on.
@@ -82,7 +84,9 @@ def merge_many(
     pairwise = find_permutations(
         model, states[0], states[1:], spec, batches, method=method, generator=generator, **matching
     )
-    permutations = _in_frame_of_first(_common_order(states, spec, [spec.identity(), *pairwise], strategy, generator))
+    permutations = _in_frame_of_first(
+        _common_order(states, spec, [spec.identity(), *pairwise], strategy, generator, max_steps)
+    )
     aligned = [spec.apply(state, permutation) for state, permutation in zip(states, permutations, strict=True)]
     merged = merge_with_report(
         model,
@@ -105,14 +109,15 @@ def _common_order(
     start: list[Permutation],
     strategy: Strategy,
     generator: torch.Generator,
+    max_steps: int,
 ) -> Sequence[Permutation]:
     if strategy == "first":
         return start
     if strategy == "many":
         return match_many(states, spec, start, generator=generator)
-    ends = [frank_wolfe(states, spec)]
+    ends = [frank_wolfe(states, spec, max_steps=max_steps)]
     if not all(permutation.is_identity() for permutation in start):
-        ends.append(frank_wolfe(states, spec, start))
+        ends.append(frank_wolfe(states, spec, start, max_steps))
     return max(ends, key=lambda end: end.objective).permutations
 
 
