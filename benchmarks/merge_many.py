@@ -1,9 +1,10 @@
-"""Five ResNet-20 trained apart, merged into one by every strategy: accuracy and loss barrier, over three seeds.
+"""Some ResNet-20 trained apart, merged into one by every strategy: accuracy and loss barrier, over three seeds.
 
-Members of a seed differ in initialization and order of batches and see the same images (Fashion-MNIST, or CIFAR-10
-where that is missing; averaged to ``--size`` pixels a side, which makes it affordable on a processor core). The barrier
-is the merged model's test loss less the mean test loss of its members (Git Re-Basin, Ainsworth et al. 2022, definition
-2.2, for more than two). Trained networks are kept in ``--cache``: a second start reads them.
+Members of a seed differ in initialization and order of batches and see the same images (Fashion-MNIST or CIFAR-10;
+averaged to ``--size`` pixels a side, which makes it affordable on a processor core). The barrier is the merged model's
+test loss less the mean test loss of its members (Git Re-Basin, Ainsworth et al. 2022, definition 2.2, for more than
+two). Trained networks are kept in ``--cache``, of one data set and setting: a second start reads them. docs/merging.md
+has the figures.
 
     python benchmarks/merge_many.py --cache DIR --data-dir DIR
 """
@@ -177,8 +178,9 @@ class Bench:
 def correct_variance(merged: State, members: list[State]) -> State:
     """Give every averaged weight tensor the variance its members' have on average, about its own mean.
 
-    Variance-corrected averaging (Tian et al. 2024, https://arxiv.org/abs/2404.04616); it reads no data. Tensors of a
-    single number and BatchNorm's running statistics stay as they are.
+    Variance-corrected averaging, which reads no data (Tian et al. 2024, https://arxiv.org/abs/2404.04616), in the form
+    of a public implementation; the paper's own equation was not compared. Tensors of a single number and BatchNorm's
+    running statistics stay as they are.
     """
     corrected = dict(merged)
     for name, tensor in merged.items():
@@ -253,6 +255,7 @@ def main(
     losses = spread([bench.mean_loss for bench in benches], 2)
     print(f"\n{count} members, {seeds} seeds, mean test loss of the members {losses}\n", flush=True)
     lines = [["members, mean", spread(ends, 1), spread([0.0] * seeds, 2), "", ""]]
+    print(*lines[0], sep=" | ", flush=True)
     for row in ROWS:
         accuracies, barriers, cosines, seconds = zip(*(bench.merged(row, steps) for bench in benches), strict=True)
         cost = f"{statistics.mean(seconds):.0f}"

@@ -33,9 +33,9 @@ def align(
         theirs: the neighbour's state dict, on any device.
         spec: the network's permutation groups.
         batches: my input batches, for activation matching.
-        method: ``"weight_from_activation"`` (``match_weights`` started from what ``match_activations`` found, which
-            reaches better optima than either start of its own), ``"activation"`` or ``"weight"`` (the one without the
-            other; weight matching needs no batches), or ``"none"``.
+        method: ``"weight_from_activation"`` (``match_weights`` started from what ``match_activations`` found),
+            ``"activation"`` or ``"weight"`` (the one without the other; weight matching needs no batches), or
+            ``"none"``. docs/merging.md compares them.
         generator: a CPU generator, for weight matching; None: see ``match_weights``.
         **options: the settings of activation matching; the other methods ignore them.
 
