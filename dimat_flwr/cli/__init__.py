@@ -4,6 +4,7 @@ import typer
 
 from dimat_flwr.cli.catalogue import algorithms, topology
 from dimat_flwr.cli.local import local
+from dimat_flwr.cli.merge_adapters import merge_adapters
 from dimat_flwr.cli.merge_checkpoints import merge_checkpoints
 from dimat_flwr.cli.runs import compare, report
 from dimat_flwr.cli.show_spec import show_spec
@@ -24,5 +25,6 @@ app.command()(topology)
 app.command("spec")(show_spec)
 app.command("verify")(verify_spec)
 app.command("merge")(merge_checkpoints)
+app.command("merge-lora")(merge_adapters)
 
 __all__ = ["app"]

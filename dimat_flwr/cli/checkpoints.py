@@ -12,19 +12,25 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dimat_flwr.cli.errors import CommandError
+from dimat_flwr.cli.sharded import checkpoint_in, load_sharded
 
 
 def load_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read a state dict onto the CPU.
 
     Args:
-        path: a ``.safetensors`` file, or anything else that ``torch.save`` wrote of a state dict.
+        path: a ``.safetensors`` file, a ``.safetensors.index.json`` of shards, a folder with either as Hugging Face
+            names them, or anything else that ``torch.save`` wrote of a state dict.
 
     Raises:
         CommandError: the file is missing, damaged, or holds something else than a state dict.
     """
+    if path.is_dir():
+        path = checkpoint_in(path)
     if not path.is_file():
         raise CommandError(f"there is no checkpoint {path}.")
+    if path.name.endswith(".safetensors.index.json"):
+        return load_sharded(path)
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)

@@ -57,6 +57,22 @@ def build_network(path: str, arguments: Sequence[str], seed: int) -> nn.Module:
     return network.eval()
 
 
+def on_device(network: nn.Module, device: str) -> nn.Module:
+    """Return the network on a device named like ``cpu``, ``cuda`` or ``cuda:1``.
+
+    Raises:
+        CommandError: there is no such device on this machine, or no driver for it.
+    """
+    try:
+        return network.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CommandError(
+            f"cannot compute on device '{device}' ({reason.rstrip('.')}): leave out --device to compute on the CPU, or "
+            "install the driver and a build of torch for it."
+        ) from error
+
+
 def example_input(inputs: str, seed: int, samples: int = 2) -> Example:
     """Return random inputs (samples, ...) for a description such as ``3,32,32``, the shape of one sample.
 

@@ -10,19 +10,29 @@ from rich.table import Table
 
 from dimat_flwr.cli import options
 from dimat_flwr.cli.errors import CommandError, told_in_one_line
+from dimat_flwr.cli.mixing_weights import parsed_weights
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from dimat_flwr.cli.labelled_images import LabelledImages
-    from dimat_flwr.merging import BatchNormPolicy, Merged, Method
+    from dimat_flwr.merging import BatchNormPolicy, Merged, Method, Strategy
 
-_METHODS: dict[str, "Method"] = {"activation": "activation", "weight": "weight", "average": "none"}
+_METHODS: dict[str, "Method"] = {
+    "weight_from_activation": "weight_from_activation",
+    "activation": "activation",
+    "weight": "weight",
+    "average": "none",
+}
 
 
 def merge_checkpoints(
     checkpoints: Annotated[
-        list[Path], typer.Argument(help="Two or more .safetensors or .pt state dicts; the first gives the unit order.")
+        list[Path],
+        typer.Argument(
+            help="Two or more state dicts: .safetensors or .pt files, or folders with Hugging Face shards. "
+            "The first gives the unit order."
+        ),
     ],
     model: Annotated[str, typer.Option("--model", help="Dotted path of what makes the network.")],
     data: Annotated[
@@ -40,9 +50,19 @@ def merge_checkpoints(
         typer.Option("--data-arg", metavar="NAME=VALUE", help="Argument of the data set, such as data_dir=DIR."),
     ] = None,
     method: Annotated[
-        Literal["activation", "weight", "average"],
-        typer.Option(help="Align by activation or weight matching, or average the weights as they are."),
-    ] = "activation",
+        Literal["weight_from_activation", "activation", "weight", "average"],
+        typer.Option(
+            help="Align by weight matching started from activation matching, by one of the two alone, or average the "
+            "weights as they are."
+        ),
+    ] = "weight_from_activation",
+    strategy: Annotated[
+        Literal["first", "many", "cycle_consistent"],
+        typer.Option(
+            help="Leave all matched to the first, go on matching each to the mean of the others (MergeMany), or "
+            "climb with all at once (C2M3)."
+        ),
+    ] = "first",
     weights: Annotated[
         str | None, typer.Option(help="Mixing weights such as 0.5,0.25,0.25; equal ones if left out.")
     ] = None,
@@ -59,22 +79,23 @@ def merge_checkpoints(
     import torch  # here, as below: the other commands do not wait for it
 
     from dimat_flwr.cli.checkpoints import check_writable, load_checkpoint, save_checkpoint
-    from dimat_flwr.cli.components import build_network
+    from dimat_flwr.cli.components import build_network, on_device
     from dimat_flwr.cli.labelled_images import load_images
 
     with told_in_one_line():
         check_writable(output)
         if len(checkpoints) < 2:
             raise CommandError("give at least two checkpoints to merge.")
+        network = on_device(build_network(model, model_arg or [], seed), device)
         states = [load_checkpoint(path) for path in checkpoints]
         images = load_images(data, data_arg or [], samples, seed)
-        network = build_network(model, model_arg or [], seed).to(device)
         merged = _merge(
             network,
             states,
-            _mixing(weights, len(states)),
+            None if weights is None else parsed_weights(weights),
             torch.split(images.matching, batch_size),
             _METHODS[method],
+            strategy,
             batchnorm,
             repair,
             seed,
@@ -82,7 +103,7 @@ def merge_checkpoints(
         table = Table(title=f"accuracy on {len(images.labels)} images not matched on")
         for column in ("model", "accuracy %", "loss", "units moved %"):
             table.add_column(column, justify="left" if column == "model" else "right", overflow="fold")
-        moved = ["", *(f"{share:.1%}".rstrip("%") for share in merged.moved)]
+        moved = ["", *(f"{share:.1%}".rstrip("%") for share in merged.moved[1:])]
         for position, (path, state) in enumerate(zip(checkpoints, states, strict=True)):
             table.add_row(
                 str(path), *_measured(network, state, images, batch_size), moved[position] if moved[1:] else ""
@@ -95,42 +116,39 @@ def merge_checkpoints(
     console.print(f"wrote {output}", soft_wrap=True, highlight=False)
 
 
-def _mixing(weights: str | None, models: int) -> list[float]:
-    if weights is None:
-        return [1 / models] * models
-    try:
-        return [float(weight) for weight in weights.split(",")]
-    except ValueError as error:
-        raise CommandError(f"'{weights}' are not mixing weights: write numbers such as 0.5,0.25,0.25.") from error
-
-
 def _merge(
     network: "nn.Module",
     states: "Sequence[dict[str, Tensor]]",
-    weights: Sequence[float],
+    weights: Sequence[float] | None,
     batches: "Sequence[Tensor]",
     method: "Method",
+    strategy: "Strategy",
     batchnorm: "BatchNormPolicy",
     repair: bool,
     seed: int,
 ) -> "Merged":
     import torch
 
-    from dimat_flwr.merging import merge_with_report
+    from dimat_flwr.merging import merge_many, merge_with_report
     from dimat_flwr.seeding import derive_seed
     from dimat_flwr.symmetry import find_permutation_spec
 
-    aligning = method != "none" or repair
+    generator = torch.Generator().manual_seed(derive_seed(seed, purpose="weight matching"))
+    if method == "none" and strategy == "first" and not repair:  # for networks that cannot be traced, too
+        row = [1 / len(states)] * len(states) if weights is None else weights
+        return merge_with_report(
+            network, states[0], states[1:], row, batches=batches, method="none", batchnorm=batchnorm
+        )
     first = batches[0].to(next(network.parameters()).device)
-    return merge_with_report(
+    return merge_many(
         network,
-        states[0],
-        states[1:],
-        weights,
-        spec=find_permutation_spec(network, first) if aligning else None,
+        states,
+        spec=find_permutation_spec(network, first),
         batches=batches,
+        weights=weights,
+        strategy=strategy,
         method=method,
-        generator=torch.Generator().manual_seed(derive_seed(seed, purpose="weight matching")),
+        generator=generator,
         batchnorm=batchnorm,
         repair=repair,
     )

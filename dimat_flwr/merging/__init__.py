@@ -4,7 +4,11 @@ from dimat_flwr.merging.activation_matching import MatchingOptions, Taps, match_
 from dimat_flwr.merging.alignment import Method, align
 from dimat_flwr.merging.batchnorm import recalibrate_batchnorm, running_statistics
 from dimat_flwr.merging.check import Batch, MergeError
+from dimat_flwr.merging.cycle_consistent import Ascent, frank_wolfe
 from dimat_flwr.merging.families import share_moved
+from dimat_flwr.merging.lora import Adapter, MergedAdapter, merge_lora
+from dimat_flwr.merging.match_many import agreement, match_many
+from dimat_flwr.merging.merge_many import Strategy, merge_many
 from dimat_flwr.merging.merge_models import (
     BatchNormPolicy,
     Merged,
@@ -16,29 +20,35 @@ from dimat_flwr.merging.merge_models import (
 )
 from dimat_flwr.merging.mixing import Mixture
 from dimat_flwr.merging.moments import Statistic
-from dimat_flwr.merging.optimizer import OptimizerState, merge_optimizer
 from dimat_flwr.merging.weight_matching import match_weights
 
 __all__ = [
+    "Adapter",
+    "Ascent",
     "Batch",
     "BatchNormPolicy",
     "MatchingOptions",
     "MergeError",
     "MergeOptions",
     "Merged",
+    "MergedAdapter",
     "Method",
     "Mixture",
     "Neighbour",
-    "OptimizerState",
     "Statistic",
+    "Strategy",
     "Taps",
+    "agreement",
     "align",
     "align_and_mix",
+    "frank_wolfe",
     "match_activations",
+    "match_many",
     "match_neighbours",
     "match_weights",
     "merge",
-    "merge_optimizer",
+    "merge_lora",
+    "merge_many",
     "merge_with_report",
     "recalibrate_batchnorm",
     "running_statistics",

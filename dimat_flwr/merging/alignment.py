@@ -1,7 +1,7 @@
 """Bring a neighbour's network into my order of units, by whichever method."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, Unpack
+from typing import Literal, Unpack, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same
 from dimat_flwr.merging.weight_matching import match_weights
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 
-Method = Literal["activation", "weight", "none"]
+Method = Literal["weight_from_activation", "activation", "weight", "none"]
 
 
 def align(
@@ -21,7 +21,7 @@ def align(
     spec: PermutationSpec,
     batches: Iterable[Batch] = (),
     *,
-    method: Method = "activation",
+    method: Method = "weight_from_activation",
     generator: torch.Generator | None = None,
     **options: Unpack[MatchingOptions],
 ) -> tuple[dict[str, Tensor], Permutation]:
@@ -33,8 +33,10 @@ def align(
         theirs: the neighbour's state dict, on any device.
         spec: the network's permutation groups.
         batches: my input batches, for activation matching.
-        method: ``"activation"`` (``match_activations``), ``"weight"`` (``match_weights``) or ``"none"``.
-        generator: a CPU generator, for weight matching.
+        method: ``"weight_from_activation"`` (``match_weights`` started from what ``match_activations`` found),
+            ``"activation"`` or ``"weight"`` (the one without the other; weight matching needs no batches), or
+            ``"none"``. docs/merging.md compares them.
+        generator: a CPU generator, for weight matching; None: see ``match_weights``.
         **options: the settings of activation matching; the other methods ignore them.
 
     Returns:
@@ -58,17 +60,23 @@ def find_permutations(
     spec: PermutationSpec,
     batches: Iterable[Batch] = (),
     *,
-    method: Method = "activation",
+    method: Method = "weight_from_activation",
     generator: torch.Generator | None = None,
     **options: Unpack[MatchingOptions],
 ) -> list[Permutation]:
     """Return one permutation per neighbour; arguments and errors are those of ``align``."""
     if method == "activation":
         return match_neighbours(model, mine, neighbours, spec, batches, **options)
+    if method == "weight_from_activation":
+        starts = match_neighbours(model, mine, neighbours, spec, batches, **options)
+        return [
+            match_weights(mine, theirs, spec, generator=generator, init=start)
+            for theirs, start in zip(neighbours, starts, strict=True)
+        ]
     if method == "weight":
-        if generator is None:
-            raise MergeError("weight matching visits the groups in random order: hand in a torch.Generator.")
         return [match_weights(mine, theirs, spec, generator=generator) for theirs in neighbours]
+    if method != "none":
+        raise MergeError(f"there is no method '{method}': take one of {', '.join(get_args(Method))}.")
     for number, theirs in enumerate(neighbours, start=1):
         check_same_architecture(mine, theirs, f"neighbour {number}")
         check_finite(theirs, f"neighbour {number}")

@@ -34,15 +34,8 @@ class Descent:
         self._spec = spec
         self.families = families(spec)
         self.found = start
-        self._owners: dict[str, list[tuple[Group, AxisRef]]] = {}  # tensor -> what lies on its axes
-        for group in spec.groups.values():
-            for axis in group.axes:
-                self._owners.setdefault(axis.tensor, []).append((group, axis))
-        self._mine = {
-            name: tensor.detach()
-            for name, tensor in mine.items()
-            if name in self._owners and tensor.is_floating_point() and name.rpartition(".")[2] not in _STATISTICS
-        }
+        self._owners = permutable_tensors(mine, spec)
+        self._mine = {name: mine[name].detach() for name in self._owners}
         self._theirs = spec.apply_to({name: theirs[name].to(ours.device) for name, ours in self._mine.items()}, start)
 
     def objective(self) -> float:
@@ -126,7 +119,7 @@ class Descent:
         """Return the groups on the other axes of an axis's tensor."""
         return {
             group.name
-            for group, other in self._owners[axis.tensor]
+            for group, other in self._owners.get(axis.tensor, ())
             if (other.dim, other.conv_groups) != (axis.dim, axis.conv_groups)
         }
 
@@ -141,6 +134,24 @@ class Descent:
     def _accept(self, move: Permutation, moved: Mapping[str, Tensor]) -> None:
         self._theirs.update(moved)
         self.found = self.found.compose(move)
+
+
+def permutable_tensors(state: Mapping[str, Tensor], spec: PermutationSpec) -> dict[str, list[tuple[Group, AxisRef]]]:
+    """Return the tensors that weights are compared by, with the groups on their axes: name -> (group, where).
+
+    Args:
+        state: a state dict.
+        spec: the network's permutation groups.
+    """
+    owners: dict[str, list[tuple[Group, AxisRef]]] = {}
+    for group in spec.groups.values():
+        for axis in group.axes:
+            owners.setdefault(axis.tensor, []).append((group, axis))
+    return {
+        name: owners[name]
+        for name, tensor in state.items()
+        if name in owners and tensor.is_floating_point() and name.rpartition(".")[2] not in _STATISTICS
+    }
 
 
 def _rows(axis: AxisRef, tensor: Tensor) -> Tensor:

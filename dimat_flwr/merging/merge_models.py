@@ -68,7 +68,7 @@ def merge_with_report(
     *,
     spec: PermutationSpec | None = None,
     batches: Iterable[Batch] = (),
-    method: Method = "activation",
+    method: Method = "weight_from_activation",
     generator: torch.Generator | None = None,
     batchnorm: BatchNormPolicy = "recalibrate",
     recalibrate_on: Iterable[Batch] | None = None,
@@ -86,7 +86,7 @@ def merge_with_report(
         spec: the network's permutation groups.
         batches: my input batches.
         method: how neighbours are aligned.
-        generator: a CPU generator, for weight matching.
+        generator: a CPU generator, for weight matching; None: see ``match_weights``.
         batchnorm: ``"recalibrate"`` the running statistics on my data, ``"average"`` them like weights, or ``"keep"``
             mine.
         recalibrate_on: the batches to recalibrate on; None: a quarter of ``batches``, spread evenly. A channel's mean
@@ -126,7 +126,7 @@ def align_and_mix(
     *,
     spec: PermutationSpec | None = None,
     batches: Iterable[Batch] = (),
-    method: Method = "activation",
+    method: Method = "weight_from_activation",
     generator: torch.Generator | None = None,
     keep: Collection[str] = (),
     repair: bool = False,
@@ -145,8 +145,9 @@ def align_and_mix(
         row: my row of the mixing matrix, which sums to 1: my own weight first, then one per neighbour.
         spec: the network's permutation groups; needed by every method but ``"none"``, and by ``repair``.
         batches: my input batches, as a list or data loader that can be read several times.
-        method: how neighbours are aligned: ``"activation"``, ``"weight"`` or ``"none"``.
-        generator: a CPU generator, for weight matching.
+        method: how neighbours are aligned, see ``align``: ``"weight_from_activation"`` (weight matching started from
+            activation matching), ``"activation"`` (as DIMAT does), ``"weight"`` or ``"none"``.
+        generator: a CPU generator, for weight matching; None: see ``match_weights``.
         keep: names of tensors that stay mine.
         repair: restore the hidden units' variance (``Repair``), for networks without BatchNorm.
         **matching: the settings of activation matching (``match_activations``).

@@ -21,7 +21,7 @@ def match_weights(
     theirs: Mapping[str, Tensor],
     spec: PermutationSpec,
     *,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     init: Permutation | None = None,
     max_sweeps: int = 100,
 ) -> Permutation:
@@ -37,7 +37,8 @@ def match_weights(
         mine: my state dict.
         theirs: the neighbour's state dict, on any device.
         spec: the network's permutation groups.
-        generator: a CPU generator; groups are visited in a random order in each sweep, as in the paper.
+        generator: a CPU generator; groups are visited in a random order in each sweep, as in the paper. None: one
+            seeded with 0, so that the same arguments give the same result.
         init: where to start, such as the result of activation matching; None: see the module.
         max_sweeps: give up improving after this many visits of every group.
 
@@ -49,6 +50,8 @@ def match_weights(
     """
     if max_sweeps < 1:
         raise MergeError(f"max_sweeps must be >= 1, but it is {max_sweeps}.")
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
     check_same_architecture(mine, theirs, "the neighbour's state dict")
     check_finite(mine, "my model")
     check_finite(theirs, "the neighbour")

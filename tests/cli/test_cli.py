@@ -74,7 +74,7 @@ def test_verify_fails_beyond_the_tolerance(command):
     assert "CHANGED" in result.output
 
 
-@pytest.mark.parametrize("method", ["activation", "weight", "average"])
+@pytest.mark.parametrize("method", ["weight_from_activation", "activation", "weight", "average"])
 @pytest.mark.parametrize("suffix", ["safetensors", "pt"])
 def test_merge_writes_a_checkpoint_and_shows_accuracies(command, checkpoints, data, tmp_path, method, suffix):
     output = tmp_path / f"merged.{suffix}"
@@ -167,6 +167,8 @@ def test_merging_shuffled_copies_of_a_trained_network_keeps_its_accuracy(command
         ({"--samples": 60}, "none be left to measure accuracy"),
         ({"--weights": "0.5,x"}, "are not mixing weights"),
         ({"--weights": "0.5,0.4"}, "sum to 0.9"),
+        ({"--device": "cuda:99"}, "cannot compute on device 'cuda:99'"),
+        ({"--device": "abacus"}, "cannot compute on device 'abacus'"),
         ({"-o": "merged.bin"}, "end its name with .safetensors or .pt"),
         ({"-o": "no/where/merged.pt"}, "does not exist"),
     ],
@@ -218,3 +220,38 @@ def test_a_failed_write_leaves_the_file_that_was_there(checkpoints, monkeypatch)
         save_checkpoint(load_checkpoint(checkpoints[1]), checkpoints[0])
     assert checkpoints[0].read_bytes() == before
     assert len(list(checkpoints[0].parent.iterdir())) == 3
+
+
+def test_a_device_without_a_driver_is_told_in_one_line(command, checkpoints, data, tmp_path, monkeypatch):
+    def without_driver(self, device):
+        raise RuntimeError("Found no NVIDIA driver on your system.\nPlease check that you have an NVIDIA GPU")
+
+    monkeypatch.setattr(nn.Module, "to", without_driver)
+    output = tmp_path / "merged.pt"
+    result = command("merge", *checkpoints, "--model", CNN, "--data", data, "-o", output, "--device", "cuda")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: cannot compute on device 'cuda' (Found no NVIDIA driver on your system): ")
+    assert "leave out --device" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("strategy", ["many", "cycle_consistent"])
+def test_shuffled_copies_of_one_network_merge_to_it_by_every_strategy(command, checkpoints, data, tmp_path, strategy):
+    from dimat_flwr.models.digits_cnn import DigitsCNN
+    from dimat_flwr.symmetry import find_permutation_spec
+
+    mine = safetensors.torch.load_file(checkpoints[0])
+    spec = find_permutation_spec(DigitsCNN().eval(), torch.rand(2, 1, 8, 8))
+    paths = [checkpoints[0]]
+    for seed in (1, 2, 3):
+        paths.append(tmp_path / f"shuffled{seed}.safetensors")
+        safetensors.torch.save_file(spec.apply(mine, spec.random(torch.Generator().manual_seed(seed))), paths[-1])
+    output = tmp_path / "merged.safetensors"
+    result = command(
+        *("merge", *paths, "--model", CNN, "--data", data, "-o", output, "--samples", 40),
+        *("--strategy", strategy, "--batchnorm", "average"),
+    )
+    assert result.exit_code == 0, result.output
+    for name, tensor in safetensors.torch.load_file(output).items():
+        torch.testing.assert_close(tensor, mine[name])

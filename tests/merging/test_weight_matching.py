@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dimat_flwr.merging import MergeError, match_weights
+from dimat_flwr.merging import MergeError, align, match_activations, match_weights
 from dimat_flwr.symmetry import find_permutation_spec
 
 
@@ -123,3 +123,23 @@ def test_settings_that_make_no_sense_are_refused():
     spec, mine, theirs = _pair(*PAIRS["mlp"])
     with pytest.raises(MergeError, match="max_sweeps"):
         match_weights(mine, theirs, spec, generator=torch.Generator(), max_sweeps=0)
+
+
+def test_without_a_generator_the_same_arguments_give_the_same_result():
+    spec, mine, theirs = _pair(*PAIRS["attention"])
+    expected = match_weights(mine, theirs, spec, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(7)
+    assert match_weights(mine, theirs, spec) == match_weights(mine, theirs, spec) == expected
+
+
+def test_weight_matching_from_activation_matching_is_what_align_does_by_default():
+    torch.manual_seed(0)
+    build, shape = PAIRS["mlp"]
+    networks = [build() for _ in range(2)]
+    batches = [torch.randn(64, *shape)]
+    spec = find_permutation_spec(networks[0].eval(), batches[0])
+    mine, theirs = [network.state_dict() for network in networks]
+    start = match_activations(networks[0], mine, theirs, spec, batches)
+    _, found = align(networks[0], mine, theirs, spec, batches)
+    assert found == match_weights(mine, theirs, spec, init=start)
+    assert _objective(spec, mine, theirs, found) > _objective(spec, mine, theirs, start)
