@@ -97,7 +97,7 @@ class Row:
 
     name: str
     strategy: Strategy | None
-    method: Method = "weight_from_activation"
+    method: Method = "activation"
     batchnorm: BatchNormPolicy = "recalibrate"
     corrected: bool = False
 
@@ -109,10 +109,11 @@ ROWS = [
     Row("to the first, activation", "first", "activation"),
     Row("to the first, weight", "first", "weight"),
     Row("to the first, weight, BatchNorm averaged, variance correction", "first", "weight", "average", corrected=True),
-    Row("to the first, weight_from_activation", "first"),
+    Row("to the first, weight_from_activation", "first", "weight_from_activation"),
     Row("MergeMany, started as they are", "many", "none"),
-    Row("MergeMany, started from weight_from_activation", "many"),
-    Row("cycle-consistent, the better of both starts", "cycle_consistent"),
+    Row("MergeMany, started from activation", "many", "activation"),
+    Row("MergeMany, started from weight_from_activation", "many", "weight_from_activation"),
+    Row("cycle-consistent, the better of both starts", "cycle_consistent", "activation"),
 ]
 
 

@@ -50,12 +50,12 @@ def merge_checkpoints(
         typer.Option("--data-arg", metavar="NAME=VALUE", help="Argument of the data set, such as data_dir=DIR."),
     ] = None,
     method: Annotated[
-        Literal["weight_from_activation", "activation", "weight", "average"],
+        Literal["activation", "weight", "weight_from_activation", "average"],
         typer.Option(
-            help="Align by weight matching started from activation matching, by one of the two alone, or average the "
+            help="Align by activation matching, by weight matching, by the second started from the first, or average the "
             "weights as they are."
         ),
-    ] = "weight_from_activation",
+    ] = "activation",
     strategy: Annotated[
         Literal["first", "many", "cycle_consistent"],
         typer.Option(

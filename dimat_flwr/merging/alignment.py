@@ -21,7 +21,7 @@ def align(
     spec: PermutationSpec,
     batches: Iterable[Batch] = (),
     *,
-    method: Method = "weight_from_activation",
+    method: Method = "activation",
     generator: torch.Generator | None = None,
     **options: Unpack[MatchingOptions],
 ) -> tuple[dict[str, Tensor], Permutation]:
@@ -33,9 +33,9 @@ def align(
         theirs: the neighbour's state dict, on any device.
         spec: the network's permutation groups.
         batches: my input batches, for activation matching.
-        method: ``"weight_from_activation"`` (``match_weights`` started from what ``match_activations`` found),
-            ``"activation"`` or ``"weight"`` (the one without the other; weight matching needs no batches), or
-            ``"none"``. docs/merging.md compares them.
+        method: ``"activation"`` (``match_activations``, as DIMAT does), ``"weight"`` (``match_weights``, which needs no
+            batches), ``"weight_from_activation"`` (the second started from what the first found), or ``"none"``.
+            docs/merging.md compares them.
         generator: a CPU generator, for weight matching; None: see ``match_weights``.
         **options: the settings of activation matching; the other methods ignore them.
 
@@ -60,7 +60,7 @@ def find_permutations(
     spec: PermutationSpec,
     batches: Iterable[Batch] = (),
     *,
-    method: Method = "weight_from_activation",
+    method: Method = "activation",
     generator: torch.Generator | None = None,
     **options: Unpack[MatchingOptions],
 ) -> list[Permutation]:

@@ -26,7 +26,7 @@ def merge_many(
     batches: Iterable[Batch] = (),
     weights: Sequence[float] | None = None,
     strategy: Strategy = "many",
-    method: Method = "weight_from_activation",
+    method: Method = "activation",
     generator: torch.Generator | None = None,
     max_steps: int = 100,
     batchnorm: BatchNormPolicy = "recalibrate",

@@ -68,7 +68,7 @@ def merge_with_report(
     *,
     spec: PermutationSpec | None = None,
     batches: Iterable[Batch] = (),
-    method: Method = "weight_from_activation",
+    method: Method = "activation",
     generator: torch.Generator | None = None,
     batchnorm: BatchNormPolicy = "recalibrate",
     recalibrate_on: Iterable[Batch] | None = None,
@@ -126,7 +126,7 @@ def align_and_mix(
     *,
     spec: PermutationSpec | None = None,
     batches: Iterable[Batch] = (),
-    method: Method = "weight_from_activation",
+    method: Method = "activation",
     generator: torch.Generator | None = None,
     keep: Collection[str] = (),
     repair: bool = False,
@@ -145,8 +145,8 @@ def align_and_mix(
         row: my row of the mixing matrix, which sums to 1: my own weight first, then one per neighbour.
         spec: the network's permutation groups; needed by every method but ``"none"``, and by ``repair``.
         batches: my input batches, as a list or data loader that can be read several times.
-        method: how neighbours are aligned, see ``align``: ``"weight_from_activation"`` (weight matching started from
-            activation matching), ``"activation"`` (as DIMAT does), ``"weight"`` or ``"none"``.
+        method: how neighbours are aligned, ``"activation"``, ``"weight"``, ``"weight_from_activation"`` or ``"none"``, see
+            ``align``.
         generator: a CPU generator, for weight matching; None: see ``match_weights``.
         keep: names of tensors that stay mine.
         repair: restore the hidden units' variance (``Repair``), for networks without BatchNorm.

@@ -132,7 +132,7 @@ def test_without_a_generator_the_same_arguments_give_the_same_result():
     assert match_weights(mine, theirs, spec) == match_weights(mine, theirs, spec) == expected
 
 
-def test_weight_matching_from_activation_matching_is_what_align_does_by_default():
+def test_weight_matching_can_start_from_activation_matching():
     torch.manual_seed(0)
     build, shape = PAIRS["mlp"]
     networks = [build() for _ in range(2)]
@@ -140,6 +140,7 @@ def test_weight_matching_from_activation_matching_is_what_align_does_by_default(
     spec = find_permutation_spec(networks[0].eval(), batches[0])
     mine, theirs = [network.state_dict() for network in networks]
     start = match_activations(networks[0], mine, theirs, spec, batches)
-    _, found = align(networks[0], mine, theirs, spec, batches)
+    assert align(networks[0], mine, theirs, spec, batches)[1] == start, "activation matching is the default"
+    _, found = align(networks[0], mine, theirs, spec, batches, method="weight_from_activation")
     assert found == match_weights(mine, theirs, spec, init=start)
     assert _objective(spec, mine, theirs, found) > _objective(spec, mine, theirs, start)
