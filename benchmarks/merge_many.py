@@ -36,10 +36,11 @@ from dimat_flwr.symmetry import find_permutation_spec
 
 State = dict[str, Tensor]
 # Name, images to match on (None: all), early_stop; batches of 50 images.
-STOPS: list[tuple[str, int | None, int | None]] = [
+STOPS: list[tuple[str, int | None, float | None]] = [
     ("all images", None, None),
-    ("early_stop=1", None, 1),
-    ("early_stop=2", None, 2),
+    ("early_stop=0.05", None, 0.05),
+    ("early_stop=0.1", None, 0.1),
+    ("early_stop=0.2", None, 0.2),
     ("the first 300", 300, None),
     ("the first 100", 100, None),
 ]
@@ -154,7 +155,7 @@ class Bench:
         loss, accuracy = self.measured(state)
         return accuracy, loss - self.mean_loss, mean_cosine(aligned), seconds
 
-    def stopped(self, images: int | None, early_stop: int | None) -> tuple[float, float]:
+    def stopped(self, images: int | None, early_stop: float | None) -> tuple[float, float]:
         """Return the accuracy (%) of the first two merged by activation matching, and the images it read.
 
         Args:

@@ -29,7 +29,8 @@ class ActivationMatching:
         statistic: ``correlation`` (the paper's code) or ``covariance`` of activations.
         taps: match on the sum over all places where a group's units are visible, or on the ``last`` one.
         stickiness: keep a group's order unless the best one gains more than this share of its score.
-        early_stop: stop reading inputs once no unit changed place over this many batches in a row; None: read all.
+        early_stop: stop reading inputs once a batch changed the places of at most this share of the units; None: read
+            all.
         repair: restore the hidden units' variance after averaging (REPAIR), for networks without BatchNorm.
         match_data: ``local``: the peer's own inputs; ``pooled``: all peers' inputs, as the paper's code does. Only a
             simulation has those, and it is there for comparison: it breaks the rule that data stay with their peer.
@@ -40,7 +41,7 @@ class ActivationMatching:
     statistic: Statistic = "correlation"
     taps: Taps = "all"
     stickiness: float = Field(default=0.0, ge=0)
-    early_stop: int | None = Field(default=None, ge=1)
+    early_stop: float | None = Field(default=None, ge=0, lt=1)
     repair: bool = False
     match_data: Literal["local", "pooled"] = "local"
 

@@ -52,8 +52,8 @@ def merge_checkpoints(
     method: Annotated[
         Literal["activation", "weight", "weight_from_activation", "average"],
         typer.Option(
-            help="Align by activation matching, by weight matching, by the second started from the first, or average the "
-            "weights as they are."
+            help="Align by activation matching, by weight matching, by the second started from the first, or average "
+            "the weights as they are."
         ),
     ] = "activation",
     strategy: Annotated[

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dimat_flwr.merging.batchnorm import device_of, inputs_on, on_device
 from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same_architecture, nonempty
-from dimat_flwr.merging.families import Family, families, match_family
+from dimat_flwr.merging.families import Family, families, match_family, share_changed
 from dimat_flwr.merging.indistinct import find_indistinct, settle_indistinct
 from dimat_flwr.merging.moments import Centred, CrossMoments, Statistic, centre
 from dimat_flwr.symmetry import Group, Permutation, PermutationSpec, Tap
@@ -27,7 +27,7 @@ class MatchingOptions(TypedDict, total=False):
     statistic: Statistic
     taps: Taps
     stickiness: float
-    early_stop: int | None
+    early_stop: float | None
 
 
 def match_activations(
@@ -40,7 +40,7 @@ def match_activations(
     statistic: Statistic = "correlation",
     taps: Taps = "all",
     stickiness: float = 0.0,
-    early_stop: int | None = None,
+    early_stop: float | None = None,
 ) -> Permutation:
     """Find the order of the neighbour's units in which they act most like mine on the batches.
 
@@ -59,7 +59,8 @@ def match_activations(
         statistic: ``"correlation"`` or ``"covariance"``.
         taps: ``"all"`` places where a group is visible, or the ``"last"`` of each group.
         stickiness: keep a group as it is unless the best order gains more than this share of its score.
-        early_stop: stop reading batches once no assignment changed over this many in a row; None reads all.
+        early_stop: stop reading batches once one changed the places of at most this share of the units, 0 <= share < 1
+            (0: of none); None reads all.
 
     Returns:
         ``aligned = spec.apply(theirs, permutation)`` is the neighbour's network in my order.
@@ -91,14 +92,16 @@ def match_neighbours(
     statistic: Statistic = "correlation",
     taps: Taps = "all",
     stickiness: float = 0.0,
-    early_stop: int | None = None,
+    early_stop: float | None = None,
 ) -> list[Permutation]:
     """Match several neighbours at once: my activations of a batch are computed once and shared.
 
     Arguments, result (one permutation per neighbour) and errors are those of ``match_activations``.
     """
-    if stickiness < 0 or (early_stop is not None and early_stop < 1):
-        raise MergeError(f"stickiness must be >= 0 and early_stop >= 1, but they are {stickiness} and {early_stop}.")
+    if stickiness < 0 or (early_stop is not None and not 0 <= early_stop < 1):
+        raise MergeError(
+            f"stickiness must be >= 0 and 0 <= early_stop < 1, but they are {stickiness} and {early_stop}."
+        )
     check_same_architecture(model.state_dict(), mine, "my state dict")
     check_finite(mine, "my model")
     for number, theirs in enumerate(neighbours, start=1):
@@ -113,15 +116,15 @@ def match_neighbours(
     pairs = [_Pair(on_device(theirs, device)) for theirs in neighbours]
     joint = families(spec)
     mine_centred: dict[Tap, Centred] = {}
-    steady, latest = 0, None
+    latest: list[Permutation] | None = None
     with torch.no_grad():
         for batch in nonempty(batches, "activation matching"):
             _observe(spec, watched, ours, pairs, inputs_on(batch, device), mine_centred)
             if early_stop is not None:
                 found = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
-                steady = steady + 1 if found == latest else 0
+                changed = 1.0 if latest is None else max(map(share_changed, latest, found))
                 latest = found
-                if steady >= early_stop:
+                if changed <= early_stop:
                     break
         if latest is None:
             latest = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]

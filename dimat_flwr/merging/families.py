@@ -70,8 +70,11 @@ def share_moved(permutation: Mapping[str, Tensor]) -> float:
 
     Units inside a block count as moved by their place within the block; that blocks move is counted for the blocks.
     """
-    moved = total = 0
-    for order in permutation.values():
-        moved += int((order != torch.arange(order.shape[-1])).sum())
-        total += order.numel()
-    return moved / total if total else 0.0
+    return share_changed({name: torch.arange(order.shape[-1]) for name, order in permutation.items()}, permutation)
+
+
+def share_changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> float:
+    """Return the share of units, over all groups, that two permutations place differently; see ``share_moved``."""
+    changed = sum(int((order != before[name]).sum()) for name, order in after.items())
+    total = sum(order.numel() for order in after.values())
+    return changed / total if total else 0.0
