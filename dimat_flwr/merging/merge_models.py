@@ -145,8 +145,8 @@ def align_and_mix(
         row: my row of the mixing matrix, which sums to 1: my own weight first, then one per neighbour.
         spec: the network's permutation groups; needed by every method but ``"none"``, and by ``repair``.
         batches: my input batches, as a list or data loader that can be read several times.
-        method: how neighbours are aligned, ``"activation"``, ``"weight"``, ``"weight_from_activation"`` or ``"none"``, see
-            ``align``.
+        method: how neighbours are aligned, ``"activation"``, ``"weight"``, ``"weight_from_activation"`` or ``"none"``;
+            see ``align``.
         generator: a CPU generator, for weight matching; None: see ``match_weights``.
         keep: names of tensors that stay mine.
         repair: restore the hidden units' variance (``Repair``), for networks without BatchNorm.
