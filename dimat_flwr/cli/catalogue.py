@@ -8,6 +8,8 @@ from rich.table import Table
 
 from dimat_flwr.cli.errors import told_in_one_line
 
+_MEASURED = 500  # peers of a graph that never repeats
+
 
 def algorithms() -> None:
     """List the algorithms with their papers."""
@@ -43,7 +45,12 @@ def topology(
     period = graph.period(peers)
     repeats = "never repeats" if period is None else "static" if period == 1 else f"repeats after {period} rounds"
     console.print(f"{name}: {peers} peers, {len(mixing.edges)} directed edges, {repeats}")
-    console.print("spectral gap 1 - |lambda_2|: " + ("not defined" if gap is None else f"{gap:.4f} of one period"))
+    if gap is None:
+        factor = graph.contraction(peers, seed) if peers <= _MEASURED else None
+        shown = "is not measured for so many peers" if factor is None else f"shrinks by {factor:.4f} a round (measured)"
+        console.print(f"the peers' largest difference {shown}")
+    else:
+        console.print(f"spectral gap 1 - |lambda_2|: {gap:.4f} of one period")
     if peers > 16:
         return
     table = Table("reader \\ source", *map(str, range(peers)), title="mixing matrix W (round 0)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, get_args, overload
 
 import numpy as np
 
-from dimat_flwr.topology import Exchange, Mixing, RoundView, Schedule, Sums, Topology, TopologyError
+from dimat_flwr.topology import Exchange, Mixing, RoundView, Schedule, Sums, Topology, TopologyError, spectral_gap
 from dimat_flwr.topology.connected import strong_parts
 from dimat_flwr.topology.exchange import START
 from dimat_flwr.wire.instruction import Handler
@@ -59,6 +59,9 @@ class PlannedExchange:
     sums: Sums = "rows"
 
 
+_MOST_PEERS_MEASURED = 200  # whose contraction takes a second
+
+
 class Plan(Sequence[PlannedExchange]):
     """All exchanges of a run in order; exchange 0 is the start: local training, nothing arrives.
 
@@ -100,6 +103,29 @@ class Plan(Sequence[PlannedExchange]):
                 self._first_communicating = next(with_edges, None)
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
+
+    def mixes(self, most_peers: int) -> tuple[float | None, float | None]:
+        """Return how fast the run's graphs mix: their spectral gap, or how they contract where there is none.
+
+        Args:
+            most_peers: both are None beyond so many peers, since they take time of N^3.
+
+        Returns:
+            The spectral gap of the first exchange's W, or of one period's product where graphs change; and the measured
+            factor per round by which differences shrink where they never repeat (``Topology.contraction``). None for
+            what does not apply, both for exchanges that do not mix.
+        """
+        first = self._first_communicating
+        if first is None or self.peers > most_peers or not (first.row_stochastic or first.column_stochastic):
+            return None, None
+        period = self._topology.checked_period(self.peers)
+        if period == 1:
+            return spectral_gap(first.dense()), None
+        if period is not None:
+            return self._topology.spectral_gap(self.peers, self._seed), None
+        if self.peers > _MOST_PEERS_MEASURED:
+            return None, None
+        return None, self._topology.contraction(self.peers, self._seed)
 
     @property
     def last_round(self) -> int:

@@ -12,7 +12,6 @@ from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.post import Post
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
-from dimat_flwr.topology import Mixing, spectral_gap
 
 if TYPE_CHECKING:
     from dimat_flwr.records import RunFolder
@@ -76,19 +75,13 @@ def _describe(plan: Plan) -> dict[str, Any]:
     first = plan.first_communicating
     if first is None:
         _log.info("%d peers, no exchange at all", plan.peers)
-        return {"peers": plan.peers, "spectral_gap": None, "edges": []}
-    gap = _gap(first)
+        return {"peers": plan.peers, "spectral_gap": None, "contraction": None, "edges": []}
+    gap, contraction = plan.mixes(_MOST_PEERS_FOR_A_GAP)
     told = "" if gap is None else f", spectral gap {gap:.4f}"
+    told += "" if contraction is None else f", differences shrink by {contraction:.4f} a round"
     _log.info("%d peers, %d directed edges%s", plan.peers, first.edge_count, told)
     edges = None
     if first.edge_count <= _MOST_EDGES_LISTED:
         rows = {reader: first.row(reader).sources for reader in range(plan.peers)}
         edges = [[source, reader, rows[reader][source]] for source, reader in first.edges]
-    return {"peers": plan.peers, "spectral_gap": gap, "edges": edges}
-
-
-def _gap(mixing: Mixing) -> float | None:
-    """Return the spectral gap of a matrix that mixes (one without weights does not) and is not too large."""
-    if not (mixing.row_stochastic or mixing.column_stochastic) or mixing.peers > _MOST_PEERS_FOR_A_GAP:
-        return None
-    return spectral_gap(mixing.dense())
+    return {"peers": plan.peers, "spectral_gap": gap, "contraction": contraction, "edges": edges}

@@ -117,6 +117,20 @@ class Topology(ABC):
             product = self.mixing(peers, phase, seed).dense() @ product
         return spectral_gap(product)
 
+    def contraction(self, peers: int, seed: int, rounds: int = 100) -> float:
+        """Return by what factor a round of mixing shrinks the peers' differences, measured: 0 at once, 1 never.
+
+        It is the geometric mean over rounds 1 to ``rounds`` of the largest difference between two rows of their product
+        (the coefficient of ergodicity of W(rounds) ... W(1)), for graphs that never repeat and have no spectral gap.
+        """
+        product: NDArray[np.float64] = np.eye(peers)
+        for round in range(1, rounds + 1):
+            product = self.mixing(peers, round, seed).dense() @ product
+            spread = float((product.max(axis=0) - product.min(axis=0)).max())
+            if spread < 1e-12:  # what is left is rounding
+                return float(max(spread, 1e-16) ** (1 / round))
+        return float(spread ** (1 / rounds))
+
     @cached_property
     def _cycles(self) -> dict[tuple[int, int], list[Edges]]:
         """The edges of one period by (peers, seed): graphs that repeat are drawn and checked once."""

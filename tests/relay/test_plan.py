@@ -9,6 +9,8 @@ import pytest
 from dimat_flwr.relay.plan import Plan, PlanError
 from dimat_flwr.topology import Exchange, Mixing, RoundView, ScheduleError, Topology, TopologyError
 from dimat_flwr.topology.fully_connected import FullyConnected
+from dimat_flwr.topology.one_peer_exponential import OnePeerExponential
+from dimat_flwr.topology.random_matching import RandomMatching
 from dimat_flwr.topology.ring import Ring
 from dimat_flwr.topology.schedules.always import Always
 from dimat_flwr.topology.schedules.every_n import EveryN
@@ -236,3 +238,16 @@ def test_parts_of_the_survivors():
     assert plan(topology=Fresh(), peers=6, rounds=4).parts([0, 2, 4]) == [[0, 2, 4]]  # by the rounds with step 2
     assert plan(schedule=Never()).parts([0, 1]) is None
     assert plan(final_merge=Everyone(), schedule=Never()).parts([0, 2]) == [[0, 2]]
+
+
+def test_how_fast_graphs_mix_is_told_of_a_period_or_measured() -> None:
+    def figures(topology: Topology, most: int = 100) -> tuple[float | None, float | None]:
+        return plan(topology=topology, peers=8).mixes(most)
+
+    assert figures(Ring()) == (pytest.approx(Ring().spectral_gap(8, 0)), None)
+    assert figures(OnePeerExponential()) == (pytest.approx(1.0), None), "of its first round alone it is much less"
+    gap, factor = figures(RandomMatching())
+    assert gap is None
+    assert factor is not None
+    assert 0 < factor < 0.95
+    assert figures(Ring(), most=7) == (None, None)
