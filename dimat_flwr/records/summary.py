@@ -43,8 +43,8 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
 
     Args:
         facts: what the run is: ``algorithm``, ``topology``, ``dataset``, ``seed``, ``peers`` (how many),
-            ``spectral_gap``, ``contraction`` (see ``relay.Plan.mixes``) and ``edges`` (``[source, reader, weight]`` each),
-            None where missing; and more, kept.
+            ``spectral_gap``, ``contraction`` (see ``relay.Plan.mixes``), ``edges`` (``[source, reader, weight]``
+            each), None where missing; and more, kept.
         totals: what has happened.
         state: where the run stands: those of the keys of ``_STATE`` that are known.
 

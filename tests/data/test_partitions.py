@@ -15,7 +15,9 @@ from pydantic import ValidationError
 from dimat_flwr.data import Partition, PartitionError
 from dimat_flwr.data.partitions.classes import Classes
 from dimat_flwr.data.partitions.dirichlet import Dirichlet
+from dimat_flwr.data.partitions.disjoint import Disjoint
 from dimat_flwr.data.partitions.iid import Iid
+from dimat_flwr.data.partitions.shards import Shards
 from dimat_flwr.seeding import derive_seed
 
 ROOT = Path(__file__).parents[2]
@@ -150,3 +152,41 @@ def test_nothing_heavy_is_imported_for_training():
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@given(labels=labels_of, peers=st.integers(1, 8), seed=st.integers(0, 2**62))
+def test_shards_are_of_one_size_and_of_few_classes(labels, peers, seed):
+    parts = Shards(shards_per_peer=2, min_samples=1).split(labels, peers, seed)
+    assert_split(parts, len(labels))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 2
+    # A shard that lies across k classes holds all samples of the k - 2 inner ones.
+    whole = Counter(labels.tolist())
+    for part in parts:
+        had = Counter(labels[part].tolist())
+        assert sum(had[c] < whole[c] for c in had) <= 4
+
+
+@given(labels=labels_of, peers=st.integers(1, 8), seed=st.integers(0, 2**62))
+def test_disjoint_peers_share_no_class(labels, peers, seed):
+    if len(set(labels.tolist())) < peers:
+        with pytest.raises(PartitionError, match="at most as many peers"):
+            Disjoint(min_samples=1).split(labels, peers, seed)
+        return
+    parts = Disjoint(min_samples=1).split(labels, peers, seed)
+    assert_split(parts, len(labels))
+    owners = [set(labels[part].tolist()) for part in parts]
+    assert sum(map(len, owners)) == len(set(labels.tolist()))
+    assert max(map(len, owners)) - min(map(len, owners)) <= 1
+
+
+def test_a_peer_keeps_no_more_than_it_may():
+    labels = np.arange(600) % 10
+    whole, kept = Classes().split(labels, 4, 3), Classes(samples_per_peer=130).split(labels, 4, 3)
+    assert [len(part) for part in whole] == [180, 180, 120, 120]
+    assert [len(part) for part in kept] == [130, 130, 120, 120]
+    assert all(set(few) <= set(all_) for few, all_ in zip(kept, whole, strict=True))
+    assert all(np.all(np.diff(part) > 0) for part in kept)
+    again, other = (Classes(samples_per_peer=130).split(labels, 4, seed) for seed in (3, 4))
+    assert np.array_equal(again[0], kept[0])
+    assert not np.array_equal(other[0], kept[0])

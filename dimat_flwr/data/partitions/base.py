@@ -9,6 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.data.errors import PartitionError
+from dimat_flwr.seeding import numpy_generator
 
 Indices = NDArray[np.int64]
 
@@ -19,9 +20,11 @@ class Partition(ABC):
 
     Attributes:
         min_samples: a split that gives a peer fewer is refused; BatchNorm cannot train on fewer than 2.
+        samples_per_peer: a peer that gets more keeps so many of them, drawn from the run's seed; None: all.
     """
 
     min_samples: int = Field(default=2, ge=1)
+    samples_per_peer: int | None = Field(default=None, ge=2)
 
     @abstractmethod
     def deal(self, strata: Indices, peers: int, seed: int) -> list[Indices]:
@@ -41,7 +44,7 @@ class Partition(ABC):
             what: the data set's name, for errors.
 
         Returns:
-            One ascending array of indices per peer; they are disjoint and cover 0..N-1.
+            One ascending array of indices per peer; they are disjoint and, without ``samples_per_peer``, cover 0..N-1.
 
         Raises:
             PartitionError: a peer gets fewer than ``min_samples``; it names the peer and the remedy.
@@ -68,4 +71,10 @@ class Partition(ABC):
                     f"{len(part)} samples, fewer than min_samples = {self.min_samples}; "
                     f"{self.remedy(len(np.unique(strata)))}"
                 )
-        return parts
+        return [self._kept(part, peer, seed) for peer, part in enumerate(parts)]
+
+    def _kept(self, part: Indices, peer: int, seed: int) -> Indices:
+        if self.samples_per_peer is None or len(part) <= self.samples_per_peer:
+            return part
+        generator = numpy_generator(seed, peer, purpose="samples per peer")
+        return np.sort(generator.choice(part, self.samples_per_peer, replace=False))
