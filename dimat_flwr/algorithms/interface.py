@@ -83,6 +83,10 @@ class Peer(Protocol):
         """The step size of this round, by optimizer and learning rate schedule."""
 
     @property
+    def weight_decay(self) -> float:
+        """The optimizer's L2 penalty, for algorithms that take gradients one at a time and step by themselves."""
+
+    @property
     def model(self) -> nn.Module:
         """The peer's network on its device, for its structure; its tensors are in ``tensors``."""
 

@@ -94,6 +94,11 @@ class Session:
         return self._learner.lr
 
     @property
+    def weight_decay(self) -> float:
+        """The optimizer's L2 penalty."""
+        return self._config.optimizer.weight_decay
+
+    @property
     def model(self) -> nn.Module:
         """The network."""
         return self._learner.model

@@ -83,12 +83,16 @@ class Quadratics(DataSource):
 
 
 class Residuals(nn.Module):
-    """Z x - y for rows (B, 4) of Z and y; x is in two parameters, and ``seen`` counts batches as BatchNorm does."""
+    """Z x - y for rows (B, 4) of Z and y.
+
+    x is in two parameters, of which one is tied and has two names; ``seen`` counts batches as BatchNorm does.
+    """
 
     def __init__(self, spread: float = 1.0) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.randn(FEATURES - 1, dtype=torch.float64) * spread)
         self.offset = nn.Parameter(torch.randn(1, dtype=torch.float64) * spread)
+        self.again = self.slope
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, rows: Tensor) -> Tensor:
