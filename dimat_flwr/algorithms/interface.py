@@ -185,7 +185,8 @@ class Algorithm(ABC):
     sums: ClassVar[Sums] = "rows"
     # False where the algorithm's equations are the optimizer: any other choice than plain SGD would be ignored.
     takes_any_optimizer: ClassVar[bool] = True
-
+    # False where a round is one gradient of one minibatch: any other number of local steps would be ignored.
+    takes_local_steps: ClassVar[bool] = True
     # True where peers keep their units in orders of their own, so that models must be aligned before they are averaged.
     keeps_own_frames: ClassVar[bool] = False
 

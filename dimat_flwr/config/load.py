@@ -127,4 +127,9 @@ def _faults_together(config: Config) -> list[str]:
             f"algorithm '{config.choices['algorithm']}' has a step of its own and would ignore all of optimizer "
             f"'{config.choices['optimizer']}' but its lr; choose optimizer: sgd"
         )
+    if not config.algorithm.takes_local_steps and config.training.local_steps != 1:
+        problems.append(
+            f"algorithm '{config.choices['algorithm']}' takes one minibatch a round and would ignore "
+            "training.local_epochs and training.local_steps; set training.local_steps=1"
+        )
     return problems
