@@ -11,7 +11,8 @@ from dimat_flwr.algorithms.alignment_record import record_moved, record_warnings
 from dimat_flwr.algorithms.interface import Inbox, Outbox, Peer
 from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
-from dimat_flwr.merging import Statistic, Taps, align_and_mix, running_statistics
+from dimat_flwr.merging import Statistic, Taps, align_and_mix, match_activations, running_statistics
+from dimat_flwr.symmetry import Permutation
 from dimat_flwr.topology import Row
 from dimat_flwr.wire.payload import Payload
 
@@ -50,7 +51,7 @@ class ActivationMatching:
             [payload.tensors for payload in inbox.values()],
             [row.own, *(row.sources[j] for j in inbox)],
             spec=peer.spec,
-            batches=peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled"),
+            batches=self._inputs(peer),
             method="activation",
             repair=self.repair,
             statistic=self.statistic,
@@ -61,6 +62,23 @@ class ActivationMatching:
         for j, moved in zip(inbox, mixed.moved, strict=True):
             record_moved(peer, j, moved)
         return mixed.state
+
+    def order_like(self, peer: Peer, theirs: Mapping[str, Tensor]) -> Permutation:
+        """Return the order of the peer's own units in which they act most like another model's on the peer's data."""
+        return match_activations(
+            peer.model,
+            theirs,
+            peer.state_dict(settled=True),
+            peer.spec,
+            self._inputs(peer),
+            statistic=self.statistic,
+            taps=self.taps,
+            stickiness=self.stickiness,
+            early_stop=self.early_stop,
+        )
+
+    def _inputs(self, peer: Peer) -> Sequence[Tensor]:
+        return peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled")
 
     def faults(self, model: nn.Module) -> Sequence[str]:
         """Return why the settings do not fit a network; see ``Algorithm.faults``."""

@@ -187,8 +187,11 @@ class Algorithm(ABC):
     takes_any_optimizer: ClassVar[bool] = True
     # False where a round is one gradient of one minibatch: any other number of local steps would be ignored.
     takes_local_steps: ClassVar[bool] = True
-    # True where peers keep their units in orders of their own, so that models must be aligned before they are averaged.
-    keeps_own_frames: ClassVar[bool] = False
+
+    @property
+    def keeps_own_frames(self) -> bool:
+        """Whether every peer keeps its units in an order of its own: averaging needs models to be aligned first."""
+        return False
 
     @property
     def pools_data(self) -> bool:

@@ -25,7 +25,6 @@ from dimat_flwr.topology import Row
 class WeightMatching(MergeAndTrain):
     """Align the neighbours' units to one's own by their weights, average, then train."""
 
-    keeps_own_frames: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Weight matching (WM)",
         description="align the neighbours' models by their weights (Git Re-Basin), average them, then train",
@@ -33,6 +32,11 @@ class WeightMatching(MergeAndTrain):
         url="https://arxiv.org/abs/2209.04836",
         models_per_edge=1,
     )
+
+    @property
+    def keeps_own_frames(self) -> bool:
+        """Return True: nobody's own units ever move."""
+        return True
 
     def merge(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
         """Return sum_j W_ij P_ij x_j, and record what moved."""
