@@ -119,16 +119,18 @@ class Peer(Protocol):
         does not use them, so that an exchange per minibatch costs no forward pass more.
         """
 
-    def train(self, correct: Correction | None = None) -> None:
+    def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """Train for this round's local epochs or steps with the configured optimizer, and record it.
 
         Args:
             correct: takes (parameters x, their gradients g), both by name, before each step and returns the gradients
-                to use, on the model's device; for proximal terms and control variates.
+                to use, on the model's device. It is given them after the run's ``correction``.
+            pooled: on all peers' samples instead of the peer's own; only a simulation has them, and it is there for
+                comparison alone.
         """
 
-    def pretrain(self) -> None:
-        """Train for the configured epochs before the first exchange, and record it."""
+    def pretrain(self, *, pooled: bool = False) -> None:
+        """Train for the configured epochs before the first exchange, and record it; ``pooled`` as for ``train``."""
 
     def next_batch(self) -> Batch:
         """Return the next minibatch (inputs, labels) of the peer's own data."""

@@ -52,6 +52,7 @@ def test_gradient_tracking(tmp_path: Path, name: str) -> None:
     assert_follows(found, adapted)
 
 
+@pytest.mark.slow
 def test_gradient_tracking_finds_the_optimum_of_all_where_cdsgd_does_not(tmp_path: Path) -> None:
     g = graph("ring", tmp_path)
     best = optimum(g.peers)

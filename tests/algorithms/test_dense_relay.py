@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dimat_flwr.relay import PlanError
+from dimat_flwr.relay import PlanError, SetupError
 from tests.algorithms.quadratics import ROWS, rows_of
 from tests.algorithms.trajectories import (
     LR,
@@ -18,6 +18,7 @@ from tests.algorithms.trajectories import (
     graph,
     trajectory,
 )
+from tests.in_process_app import run_app
 
 
 def distances(n: int, links: list[tuple[int, int]]) -> Vector:
@@ -137,3 +138,23 @@ def test_epidemic(tmp_path: Path, variant: str) -> None:
 def test_epidemic_needs_enough_peers(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"no peer of 5 has 5 others; lower algorithm\.readers"):
         trajectory(tmp_path, "epidemic", graph("ring", tmp_path), rounds=1, overrides="algorithm.readers=5")
+
+
+def test_centralized_training_is_gradient_descent_on_all_data(tmp_path: Path) -> None:
+    found = trajectory(tmp_path, "centralized", graph("ring", tmp_path), overrides="training.local_steps=2")
+    z, y = (np.concatenate(parts) for parts in zip(*(rows_of(i) for i in range(5)), strict=True))
+    x = [found.x[0]]
+    for r in range(1, ROUNDS + 1):
+        local = x[-1]
+        for _ in range(2 if r < ROUNDS else 0):
+            local = local - LR * (local @ z.T - y) @ z / len(y)
+        x.append(local)
+    assert_follows(found, x)
+    assert found.run.events("merge") == []
+
+
+def test_centralized_training_is_refused_where_data_stay_with_their_peers(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="need all peers' samples, which only a simulation has"):
+        run_app(
+            tmp_path, 2, simulation=False, algorithm="centralized", dataset="breast_cancer", model="mlp", rounds=1
+        )  # fmt: skip

@@ -68,6 +68,7 @@ def test_push_sum_finds_the_mean_where_averaging_finds_another(tmp_path: Path) -
     assert np.abs(averaged.x[-1] - mean).max() > 0.05, "but not on the mean"
 
 
+@pytest.mark.slow
 def test_cdsgd_with_a_constant_step_stays_away_from_the_optimum(tmp_path: Path) -> None:
     found = trajectory(tmp_path, "cdsgd", graph("ring", tmp_path), rounds=300)
     best = optimum(5)
