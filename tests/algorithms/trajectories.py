@@ -1,6 +1,6 @@
 """Runs of an algorithm on quadratics through the whole relay and peer, with every peer's state after every exchange."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ from dimat_flwr.local import LocalPost
 from dimat_flwr.peer.state import PeerState, load_state
 from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
-from tests.algorithms.quadratics import ROWS, rows_of
+from dimat_flwr.wire.report import Report
+from tests.algorithms.quadratics import FEATURES, ROWS, rows_of
 from tests.in_process_app import ROOT, Run
 
 Vector = NDArray[np.float64]
@@ -30,14 +31,19 @@ ROUNDS = 50
 class _Watched(LocalPost):
     """A post that keeps a copy of each peer's state after each exchange."""
 
-    def __init__(self, peers: int, settings: dict[str, Any]) -> None:
+    def __init__(self, peers: int, settings: dict[str, Any], lost: Collection[tuple[int, int]]) -> None:
         super().__init__(peers, settings, ROOT / "conf")
         self.seen: list[list[PeerState]] = [[] for _ in range(peers)]
+        self.lost = lost
 
     def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
         reply = super().answer(peer, kind, content)
         if kind == names.EXCHANGE_MESSAGE:
             self.seen[peer].append(load_state(self._states[peer]))
+            if (peer, -len(self.seen[peer])) in self.lost:
+                return RecordDict({names.REPORT: Report(error="pulled the plug").to_record()})
+            if (peer, len(self.seen[peer])) in self.lost:
+                return RecordDict({names.REPORT: reply[names.REPORT]})
         return reply
 
 
@@ -46,7 +52,8 @@ class Trajectory:
     """What became of every peer.
 
     Attributes:
-        x: (exchanges + 1, N, 3): all parameters of every peer after every exchange, the start first.
+        x: (exchanges + 1, N, 3): all parameters of every peer after every exchange, the start first; NaN for the
+            exchanges after which a peer had failed.
         states: peer -> exchange -> its state.
         run: the run's folder.
     """
@@ -66,21 +73,43 @@ def flat(tensors: Any) -> Vector:
 
 
 def trajectory(
-    folder: Path, algorithm: str, graph: "Graph", *, rounds: int = ROUNDS, overrides: str = "", **run_config: Any
+    folder: Path,
+    algorithm: str,
+    graph: "Graph",
+    *,
+    rounds: int = ROUNDS,
+    overrides: str = "",
+    lost: Collection[tuple[int, int]] = (),
+    **run_config: Any,
 ) -> Trajectory:
-    """Run an algorithm, one exact gradient a round unless ``overrides`` say otherwise."""
+    """Run an algorithm, one exact gradient a round unless ``overrides`` say otherwise.
+
+    Args:
+        folder: for results.
+        algorithm: the choice.
+        graph: and number of peers.
+        rounds: how many.
+        overrides: of the configuration.
+        lost: (peer, exchange) where nobody gets what the peer publishes for exchange 1, 2, ...; (peer, -exchange)
+            where the peer fails before it.
+        run_config: Flower's.
+    """
     settings = {
         "algorithm": algorithm, "topology": graph.topology, "partition": "classes", "rounds": rounds,
         "optimizer": "sgd", "output-dir": str(folder / "out"),
         "overrides": f"{QUADRATICS} {graph.overrides} dataset.num_classes={graph.peers} optimizer.lr={LR} {overrides}",
     } | run_config  # fmt: skip
-    post = _Watched(graph.peers, settings)
+    post = _Watched(graph.peers, settings, lost)
     run = Run(launch(settings, ROOT / "conf", "pytest", lambda *arguments: run_relay(post, *arguments)))
-    assert run.summary["status"] == "completed", run.events("failure")
-    assert run.events("rejected") == []
+    failed = {peer for peer, exchange in lost if exchange < 0}
+    assert {event["peer"] for event in run.events("failure")} == failed, run.events("failure")
+    assert bool(run.events("rejected")) == any(exchange > 0 for _, exchange in lost)
     for states in post.seen:
         assert {str(state.model["seen"].dtype) for state in states} == {"torch.int64"}
-    x = np.stack([[flat(state.model) for state in states] for states in post.seen], axis=1)
+    longest = max(len(states) for states in post.seen)
+    x = np.full((longest, graph.peers, FEATURES), np.nan)
+    for peer, states in enumerate(post.seen):
+        x[: len(states), peer] = [flat(state.model) for state in states]
     return Trajectory(x, post.seen, run)
 
 
