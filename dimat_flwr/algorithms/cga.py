@@ -67,11 +67,14 @@ class CGA(Algorithm):
         """Return the model, or to each neighbour the gradient at its model."""
         if exchange == "models":
             return Payload(peer.tensors())
-        return {j: Payload(dict(peer.slot(_answer(j)))) for j in peer.readers if peer.slot(_answer(j))}
+        answers = {j: peer.slot(_answer(j)) for j in peer.readers}
+        return {j: Payload(dict(answer), {"round": float(peer.round)}) for j, answer in answers.items() if answer}
 
     def expects(self, exchange: str, peer: Peer) -> Expected:
-        """Return a state dict, or a tensor like each parameter."""
-        return Expected(peer.tensors() if exchange == "models" else trainable(peer))
+        """Return a state dict, or a tensor like each parameter, made of the model that was sent in this round."""
+        if exchange == "models":
+            return Expected(peer.tensors())
+        return Expected(trainable(peer), {"round": (float(peer.round), float(peer.round))})
 
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         """Take all gradients and mix, or step."""

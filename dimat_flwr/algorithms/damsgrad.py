@@ -7,8 +7,8 @@ brought to agreement too. Update at peer i, with m = 0, v = 0 and s = e, u' = e 
     x_i <- sum_j W_ij x_j - a m / sqrt(u),   u = max(sum_j W_ij u'_j, e)
     u'_i <- sum_j W_ij u'_j - s' + s
 
-With ``training.local_steps`` H (the paper: 1) or whole epochs, the sum of H gradients along plain steps takes the
-gradient's place. Sent: x, a state dict, and u', the parameters: two models per edge and round.
+A round is one minibatch (``training.local_steps: 1``). Sent: x, a state dict, and u', the parameters: two models per
+edge and round.
 """
 
 from collections.abc import Mapping
@@ -45,6 +45,7 @@ class DAMSGrad(Algorithm):
     eps: float = Field(default=1e-6, gt=0)
 
     takes_any_optimizer: ClassVar[bool] = False
+    takes_local_steps: ClassVar[bool] = False
     about: ClassVar[About] = About(
         name="Decentralized AMSGrad (DAMSGrad)",
         description="AMSGrad whose second moments are averaged with the neighbours, like the models",

@@ -2,7 +2,7 @@
 
 Update: x_i <- sum_j W_ij x_j, then E local epochs. Sent: one state dict per neighbour and round. It is DIMAT with every
 permutation the identity, and the paper's baseline of that name (CVPR 2024, section 5). With one local step per round it
-is decentralized SGD that takes its gradient at the mixture; D-PSGD (Lian et al. 2017) takes it before mixing: ``cdsgd``.
+is decentralized SGD with the gradient at the mixture; D-PSGD (Lian et al. 2017) takes it before mixing, as ``cdsgd``.
 """
 
 from typing import ClassVar

@@ -53,6 +53,8 @@ def test_all_end_in_the_order_of_peer_0(tmp_path: Path, start: Models, algorithm
     assert sorted(event["peer"] for event in aligned) == [1, 2, 3, 4], "each once, to its parent"
     parents = {"ring": [0, 1, 4, 0], "chain": [0, 1, 2, 3], "fully_connected": [0] * 4}[topology]
     assert [event["source"] for event in sorted(aligned, key=lambda event: event["peer"])] == parents
+    links = {"ring": 5, "chain": 4, "fully_connected": 10}[topology]
+    assert len(found.summary["edges"]) == 2 * links, "the record shows the topology, not the tree"
 
 
 @pytest.mark.parametrize("algorithm", ["weight_matching", "dimat"])
@@ -87,7 +89,7 @@ def test_repair_that_would_be_ignored_is_refused(tmp_path: Path, algorithm: str)
         run(tmp_path, algorithm, setting)
 
 
-@pytest.mark.parametrize("algorithm", ["weight_matching", "aligned_averaging"])
+@pytest.mark.parametrize("algorithm", ["dimat", "weight_matching", "aligned_averaging"])
 def test_a_network_without_units_is_averaged_plainly(tmp_path: Path, algorithm: str) -> None:
     g = graph("irregular", tmp_path)
     found = trajectory(tmp_path, algorithm, g)
