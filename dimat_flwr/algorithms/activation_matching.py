@@ -3,20 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
+from dimat_flwr.algorithms.alignment_record import record_moved, record_warnings
 from dimat_flwr.algorithms.interface import Inbox, Outbox, Peer
 from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
-from dimat_flwr.events import Aligned, Note, clip
-from dimat_flwr.merging import Statistic, Taps, align_and_mix, running_statistics
+from dimat_flwr.merging import Statistic, Taps, align_and_mix, match_activations, running_statistics
+from dimat_flwr.symmetry import Permutation
 from dimat_flwr.topology import Row
 from dimat_flwr.wire.payload import Payload
-
-_TOLD = 5  # of a network's warnings
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -47,19 +45,14 @@ class ActivationMatching:
 
     def aligned_average(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
         """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved."""
-        spec = peer.spec
-        if spec.warnings and not peer.slot("told"):
-            # Once per peer and run: what the tracing could not free stays where it is, and averaging is worse for it.
-            peer.slot("told")["warnings"] = torch.tensor(len(spec.warnings))
-            for warning in spec.warnings[:_TOLD]:
-                peer.record(Note(name="warning", values={"of": "alignment", "text": clip(warning, 200)}))
+        record_warnings(peer)
         mixed = align_and_mix(
             peer.model,
             peer.state_dict(settled=True),
             [payload.tensors for payload in inbox.values()],
             [row.own, *(row.sources[j] for j in inbox)],
-            spec=spec,
-            batches=peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled"),
+            spec=peer.spec,
+            batches=self._inputs(peer),
             method="activation",
             repair=self.repair,
             statistic=self.statistic,
@@ -68,8 +61,25 @@ class ActivationMatching:
             early_stop=self.early_stop,
         )
         for j, moved in zip(inbox, mixed.moved, strict=True):
-            peer.record(Aligned(source=j, units_moved=round(moved, 4)))
+            record_moved(peer, j, moved)
         return mixed.state
+
+    def order_like(self, peer: Peer, theirs: Mapping[str, Tensor]) -> Permutation:
+        """Return the order of the peer's own units in which they act most like another model's on the peer's data."""
+        return match_activations(
+            peer.model,
+            theirs,
+            peer.state_dict(settled=True),
+            peer.spec,
+            self._inputs(peer),
+            statistic=self.statistic,
+            taps=self.taps,
+            stickiness=self.stickiness,
+            early_stop=self.early_stop,
+        )
+
+    def _inputs(self, peer: Peer) -> Sequence[Tensor]:
+        return peer.matching_inputs(self.samples, self.batch_size, pooled=self.match_data == "pooled")
 
     def faults(self, model: nn.Module) -> Sequence[str]:
         """Return why the settings do not fit a network; see ``Algorithm.faults``."""

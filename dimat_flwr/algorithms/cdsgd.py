@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Peer
 from dimat_flwr.algorithms.local_displacement import local_displacement
+from dimat_flwr.algorithms.parameters import moved_by
 from dimat_flwr.algorithms.weight_averaging import average
 from dimat_flwr.component import STRICT
 from dimat_flwr.topology import Row
@@ -36,8 +37,5 @@ class CDSGD(Algorithm):
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         """Mix, and add the peer's own step; the last exchange ends with the mixture alone."""
         displacement = {} if peer.is_last else local_displacement(peer)
-        mixed = average(peer, inbox, row)
-        for name, moved in displacement.items():
-            mixed[name] += (1 - row.own) * moved
-        peer.adopt(mixed)
+        peer.adopt(moved_by(peer, average(peer, inbox, row), displacement, 1 - row.own))
         peer.evaluate("after_merge")

@@ -83,6 +83,10 @@ class Peer(Protocol):
         """The step size of this round, by optimizer and learning rate schedule."""
 
     @property
+    def weight_decay(self) -> float:
+        """The optimizer's L2 penalty, for algorithms that take gradients one at a time and step by themselves."""
+
+    @property
     def model(self) -> nn.Module:
         """The peer's network on its device, for its structure; its tensors are in ``tensors``."""
 
@@ -115,16 +119,18 @@ class Peer(Protocol):
         does not use them, so that an exchange per minibatch costs no forward pass more.
         """
 
-    def train(self, correct: Correction | None = None) -> None:
+    def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """Train for this round's local epochs or steps with the configured optimizer, and record it.
 
         Args:
             correct: takes (parameters x, their gradients g), both by name, before each step and returns the gradients
-                to use, on the model's device; for proximal terms and control variates.
+                to use, on the model's device. It is given them after the run's ``correction``.
+            pooled: on all peers' samples instead of the peer's own; only a simulation has them, and it is there for
+                comparison alone.
         """
 
-    def pretrain(self) -> None:
-        """Train for the configured epochs before the first exchange, and record it."""
+    def pretrain(self, *, pooled: bool = False) -> None:
+        """Train for the configured epochs before the first exchange, and record it; ``pooled`` as for ``train``."""
 
     def next_batch(self) -> Batch:
         """Return the next minibatch (inputs, labels) of the peer's own data."""
@@ -181,9 +187,13 @@ class Algorithm(ABC):
     sums: ClassVar[Sums] = "rows"
     # False where the algorithm's equations are the optimizer: any other choice than plain SGD would be ignored.
     takes_any_optimizer: ClassVar[bool] = True
+    # False where a round is one gradient of one minibatch: any other number of local steps would be ignored.
+    takes_local_steps: ClassVar[bool] = True
 
-    # True where peers keep their units in orders of their own, so that models must be aligned before they are averaged.
-    keeps_own_frames: ClassVar[bool] = False
+    @property
+    def keeps_own_frames(self) -> bool:
+        """Whether every peer keeps its units in an order of its own: averaging needs models to be aligned first."""
+        return False
 
     @property
     def pools_data(self) -> bool:

@@ -1,6 +1,7 @@
 """How far local training takes a peer, for algorithms that add a local step to something else than where it began."""
 
 from dimat_flwr.algorithms.interface import Peer, StateDict
+from dimat_flwr.algorithms.parameters import trainable
 
 
 def local_displacement(peer: Peer) -> StateDict:
@@ -9,6 +10,6 @@ def local_displacement(peer: Peer) -> StateDict:
     With one minibatch and plain SGD that is -a g(x). BatchNorm's statistics and other buffers are not stepped and not
     among them; the peer is left at x'.
     """
-    x = {name: parameter.detach().clone() for name, parameter in peer.model.named_parameters()}
+    x = trainable(peer)
     peer.train()
-    return {name: parameter.detach() - x[name] for name, parameter in peer.model.named_parameters()}
+    return {name: moved - x[name] for name, moved in trainable(peer).items()}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Outbox, Peer, StateDict
 from dimat_flwr.algorithms.local_displacement import local_displacement
+from dimat_flwr.algorithms.parameters import moved_by, with_parameters
 from dimat_flwr.component import STRICT
 from dimat_flwr.merging import Mixture
 from dimat_flwr.topology import Row, Sums
@@ -64,7 +65,8 @@ class SGP(Algorithm):
         if not peer.is_last:
             # x + (z' - z), and z from it again.
             displacement = local_displacement(peer)
-            peer.adopt({**peer.state_dict(), **{name: z[name] + moved / w for name, moved in displacement.items()}})
+            start = {name: z[name] for name in displacement}
+            peer.adopt(moved_by(peer, with_parameters(peer, peer.state_dict(), start), displacement, 1 / w))
             peer.evaluate("after_training")
 
     def expects(self, exchange: str, peer: Peer) -> Expected:

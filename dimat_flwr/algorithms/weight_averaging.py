@@ -1,8 +1,8 @@
 """Weight averaging (WA): gossip of whole models as they are, after local epochs.
 
 Update: x_i <- sum_j W_ij x_j, then E local epochs. Sent: one state dict per neighbour and round. It is DIMAT with every
-permutation the identity, and the paper's baseline of that name (CVPR 2024, section 5); with one local step per round it
-is D-PSGD in the combine-then-adapt order (Lian et al. 2017).
+permutation the identity, and the paper's baseline of that name (CVPR 2024, section 5). With one local step per round it
+is decentralized SGD with the gradient at the mixture; D-PSGD (Lian et al. 2017) takes it before mixing, as ``cdsgd``.
 """
 
 from typing import ClassVar

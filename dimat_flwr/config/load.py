@@ -128,4 +128,19 @@ def _faults_together(config: Config) -> list[str]:
             f"algorithm '{config.choices['algorithm']}' has a step of its own and would ignore all of optimizer "
             f"'{config.choices['optimizer']}' but its lr; choose optimizer: sgd"
         )
+    if config.correction.corrects and not config.algorithm.takes_any_optimizer:
+        problems.append(
+            f"algorithm '{config.choices['algorithm']}' has a step of its own, in which correction "
+            f"'{config.choices['correction']}' has no place; choose correction: none"
+        )
+    if config.correction.needs_plain_steps and not config.optimizer.plain_step:
+        problems.append(
+            f"correction '{config.choices['correction']}' takes local training for a sum of gradients, which it is not "
+            f"with optimizer '{config.choices['optimizer']}'; choose optimizer: sgd"
+        )
+    if not config.algorithm.takes_local_steps and config.training.local_steps != 1:
+        problems.append(
+            f"algorithm '{config.choices['algorithm']}' takes one minibatch a round and would ignore "
+            "training.local_epochs and training.local_steps; set training.local_steps=1"
+        )
     return problems

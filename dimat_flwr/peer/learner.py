@@ -13,6 +13,7 @@ from dimat_flwr.learning import (
     Batch,
     Correction,
     Evaluation,
+    PeerData,
     RunningOptimizer,
     evaluate,
     gradient,
@@ -113,21 +114,21 @@ class Learner:
                        if name in spec.shapes and tuple(value.shape) == spec.shapes[name]}  # fmt: skip
             slot.update(spec.apply_to(fitting, permutation))
 
-    def pretrain(self) -> None:
+    def pretrain(self, *, pooled: bool = False) -> None:
         """See ``algorithms.interface.Peer``."""
-        self._train_epochs(self._config.training.pretrain_epochs, None)
+        self._train_epochs(self._config.training.pretrain_epochs, None, pooled=pooled)
 
-    def train(self, correct: Correction | None = None) -> None:
+    def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """See ``algorithms.interface.Peer``."""
         settings = self._config.training
         if settings.local_steps is None:
-            self._train_epochs(settings.local_epochs, correct)
+            self._train_epochs(settings.local_epochs, correct, pooled=pooled)
             return
         with self._optimizer() as optimizer:
             self._log.add(
                 train_steps(
                     self.model,
-                    self.data,
+                    self._samples(pooled),
                     optimizer,
                     self._config.dataset.task,
                     first=self._state.batches_drawn,
@@ -165,8 +166,7 @@ class Learner:
         self, samples: int, batch_size: int, generator: torch.Generator, *, pooled: bool = False
     ) -> Sequence[Tensor]:
         """Return batches of training inputs without augmentation, the peer's own or (``pooled``) all peers'."""
-        data = caches.everyones_data(self._config.dataset, self.device) if pooled else self.data
-        return data.matching_inputs(samples, batch_size, generator)
+        return self._samples(pooled).matching_inputs(samples, batch_size, generator)
 
     def measure(self, at: Mapping[str, Tensor] | None = None) -> Evaluation:
         """See ``algorithms.interface.Peer``."""
@@ -199,7 +199,11 @@ class Learner:
         self._state.measured = None
         self._state.settled = {}
 
-    def _train_epochs(self, epochs: int, correct: Correction | None) -> None:
+    def _samples(self, pooled: bool) -> PeerData:
+        """Return the peer's own training samples, or all peers'."""
+        return caches.everyones_data(self._config.dataset, self.device) if pooled else self.data
+
+    def _train_epochs(self, epochs: int, correct: Correction | None, *, pooled: bool) -> None:
         if not epochs:
             return
         settings = self._config.training
@@ -208,7 +212,7 @@ class Learner:
             self._log.add(
                 train_epochs(
                     self.model,
-                    self.data,
+                    self._samples(pooled),
                     optimizer,
                     self._config.dataset.task,
                     epochs=epochs,

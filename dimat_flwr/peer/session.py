@@ -13,9 +13,10 @@ from dimat_flwr.events import Absence, PeerEvent, Stage
 from dimat_flwr.events import Evaluation as EvaluationEvent
 from dimat_flwr.learning import Batch, Correction, Evaluation, local_accuracy
 from dimat_flwr.peer import caches
+from dimat_flwr.peer.corrected import train_corrected
 from dimat_flwr.peer.learner import Learner
 from dimat_flwr.peer.saved_model import save_model
-from dimat_flwr.peer.setup import PeerSetupError
+from dimat_flwr.peer.setup import POOLED, PeerSetupError
 from dimat_flwr.peer.state import PeerState
 from dimat_flwr.seeding import derive_seed
 from dimat_flwr.symmetry import Permutation, PermutationSpec
@@ -94,6 +95,11 @@ class Session:
         return self._learner.lr
 
     @property
+    def weight_decay(self) -> float:
+        """The optimizer's L2 penalty."""
+        return self._config.optimizer.weight_decay
+
+    @property
     def model(self) -> nn.Module:
         """The network."""
         return self._learner.model
@@ -121,16 +127,18 @@ class Session:
         """Make a mixed state dict the model."""
         self._learner.adopt(mixed)
 
-    def train(self, correct: Correction | None = None) -> None:
+    def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """Train for the round's epochs or steps."""
+        self._allow(pooled)
         with self._apart():
-            self._learner.train(correct)
+            train_corrected(self._learner, self._config.correction, self._correction_slot, correct, pooled=pooled)
         self._tell_training()
 
-    def pretrain(self) -> None:
+    def pretrain(self, *, pooled: bool = False) -> None:
         """Train before the first exchange."""
+        self._allow(pooled)
         with self._apart():
-            self._learner.pretrain()
+            self._learner.pretrain(pooled=pooled)
         self._tell_training()
 
     def next_batch(self) -> Batch:
@@ -162,8 +170,7 @@ class Session:
 
     def matching_inputs(self, samples: int, batch_size: int, *, pooled: bool = False) -> Sequence[Tensor]:
         """Return batches of training inputs without augmentation."""
-        if pooled and not self._instruction.simulation:
-            raise PeerSetupError("match_data: pooled needs all peers' samples, which only a simulation has; use local")
+        self._allow(pooled)
         return self._learner.matching_inputs(samples, batch_size, self.generator("matching"), pooled=pooled)
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -224,6 +231,13 @@ class Session:
         found = self._learner.measure()
         local = local_accuracy(found, self._learner.data.label_counts(self._config.dataset.num_classes))
         return found.accuracy, local, found.loss
+
+    def _allow(self, pooled: bool) -> None:
+        if pooled and not self._instruction.simulation:
+            raise PeerSetupError(POOLED)
+
+    def _correction_slot(self, name: str) -> MutableMapping[str, Tensor]:
+        return self.slot(f"correction/{name}")
 
     def _tell_training(self) -> None:
         trained = self._learner.trained()

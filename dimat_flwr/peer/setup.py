@@ -13,6 +13,11 @@ from dimat_flwr.peer import caches
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.wire.instruction import Instruction
 
+POOLED = (
+    "match_data: pooled and algorithm centralized need all peers' samples, which only a simulation has; use "
+    "match_data: local, or another algorithm"
+)
+
 
 class PeerSetupError(RuntimeError):
     """Something a peer needs is not there; found before any training."""
@@ -36,7 +41,7 @@ def check_setup(config: Config, instruction: Instruction) -> None:
     _require_writable(run_folder(config, instruction.run) / "models", _model_bytes(network))
     pools = config.algorithm.pools_data or config.final_merge.pools_data
     if pools and not instruction.simulation:
-        raise PeerSetupError("match_data: pooled needs all peers' samples, which only a simulation has; use local")
+        raise PeerSetupError(POOLED)
 
 
 def _model_bytes(network: nn.Module) -> int:

@@ -99,8 +99,10 @@ class Plan(Sequence[PlannedExchange]):
             self._layouts.append(tuple((planned.name, planned.sums) for planned in laid_out))
             self._hold(round, laid_out)
             if self._first_communicating is None:
-                with_edges = (planned.mixing for planned in laid_out if planned.mixing.edge_count)
-                self._first_communicating = next(with_edges, None)
+                # Of a round's graphs the one that is mixed along: a tree to align along says little about the run.
+                with_edges = [planned for planned in laid_out if planned.mixing.edge_count]
+                with_edges.sort(key=lambda planned: planned.sums == "none")
+                self._first_communicating = with_edges[0].mixing if with_edges else None
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
 
@@ -153,7 +155,10 @@ class Plan(Sequence[PlannedExchange]):
 
     @property
     def first_communicating(self) -> Mixing | None:
-        """Graph and weights of the first exchange that has any edge; None where nobody ever exchanges."""
+        """Graph and weights of the first exchange that has any edge, of its round's the first with weights.
+
+        None where nobody ever exchanges.
+        """
         return self._first_communicating
 
     def parts(self, survivors: Sequence[int]) -> list[list[int]] | None:

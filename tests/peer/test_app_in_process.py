@@ -133,10 +133,10 @@ def test_a_peer_whose_training_raises_is_named_and_the_others_finish(
 ) -> None:
     train = Learner.train
 
-    def raises(learner: Learner, correct: Any = None) -> None:
+    def raises(learner: Learner, correct: Any = None, **settings: bool) -> None:
         if (learner.peer, learner.round) == (2, 2):
             raise MemoryError("out of memory")
-        train(learner, correct)
+        train(learner, correct, **settings)
 
     monkeypatch.setattr(Learner, "train", raises)
     run = quick(tmp_path, rounds=3)

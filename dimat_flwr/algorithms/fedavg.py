@@ -1,0 +1,70 @@
+"""Federated averaging (McMahan et al., AISTATS 2017, https://arxiv.org/abs/1602.05629, Algorithm 1) without a server.
+
+Every peer averages everybody's models for itself, whatever the topology, and trains on:
+
+    x_i <- sum_j n_j x_j / sum_j n_j,   n_j samples at peer j; then E local epochs
+
+All peers take part in every round (the paper's C = 1); where the schedule keeps silent nobody does. In the paper each
+client starts with a fresh optimizer: ``training.keep_optimizer=false``. Sent: one state dict and n_j from everybody to
+everybody, N (N - 1) models a round, where a server needs 2 N.
+"""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Outbox, Peer
+from dimat_flwr.algorithms.merge_record import recorded_merge
+from dimat_flwr.algorithms.weight_averaging import average
+from dimat_flwr.component import STRICT
+from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
+from dimat_flwr.wire.payload import Expected, Payload
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FedAvg(Algorithm):
+    """Average all peers' models, then train.
+
+    Attributes:
+        weighting: ``samples``: each model counts as much as its peer has samples; ``uniform``: all alike.
+        most_samples: a peer that claims more is not believed, and its model is rejected.
+    """
+
+    weighting: Literal["samples", "uniform"] = "samples"
+    most_samples: int = Field(default=10_000_000, ge=1)
+
+    about: ClassVar[About] = About(
+        name="Federated averaging (FedAvg)",
+        description="everybody averages everybody's models, by the size of their data, then trains",
+        paper="Communication-Efficient Learning of Deep Networks from Decentralized Data, AISTATS 2017",
+        url="https://arxiv.org/abs/1602.05629",
+        models_per_edge=1,
+    )
+
+    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
+        """Return one exchange of everybody with everybody, or of nobody where the schedule keeps silent."""
+        mixing = Mixing.complete(view.peers) if view.mixing.edge_count else view.mixing
+        return (Exchange("merge", mixing, "none"),)
+
+    def publish(self, exchange: str, peer: Peer) -> Outbox:
+        """Return the model, and how many samples it was trained on."""
+        return Payload(peer.tensors(), {"samples": float(peer.samples)})
+
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        """Return a state dict, and that a peer has at least one sample."""
+        return Expected(peer.tensors(), {"samples": (1.0, float(self.most_samples))})
+
+    def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
+        """Average what arrived with the peer's own model, and train."""
+        counts = {j: payload.numbers["samples"] if self.weighting == "samples" else 1 for j, payload in inbox.items()}
+        own = peer.samples if self.weighting == "samples" else 1
+        total = own + sum(counts.values())
+        row = Row(own / total, {j: count / total for j, count in counts.items()})
+        with recorded_merge(peer, inbox, [row.own, *row.sources.values()]):
+            peer.adopt(average(peer, inbox, row))
+        peer.evaluate("after_merge")
+        if not peer.is_last:
+            peer.train()
+            peer.evaluate("after_training")

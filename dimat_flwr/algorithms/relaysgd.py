@@ -1,0 +1,96 @@
+"""RelaySGD (Vogels et al., NeurIPS 2021, https://arxiv.org/abs/2110.04175, Algorithm 1), on a tree.
+
+Each edge carries the sum of all models on its far side, and their count, so that a peer averages everybody's models,
+each as many rounds old as it is far away, for the bytes of plain gossip. Update at peer i:
+
+    x_i' <- x_i - a g_i(x_i)                              (H local steps or epochs)
+    m_ij <- x_i' + sum_k m_ki,   c_ij <- 1 + sum_k c_ki   to each neighbour j, over its other neighbours k
+    x_i  <- (x_i' + sum_j m_ji) / (1 + sum_j c_ji)
+
+where m_ki is what k sent a round ago. Sent: a sum of state dicts and its count, another to each neighbour; that is one
+model per edge and round.
+
+A neighbour whose sum is late or was rejected counts with its last one; one that has failed counts no longer, nor does
+anybody beyond it. Rounds without communication leave the sums as they are.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import torch
+from pydantic.dataclasses import dataclass
+from torch import Tensor
+
+from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Outbox, Peer
+from dimat_flwr.algorithms.merge_record import recorded_merge
+from dimat_flwr.component import STRICT
+from dimat_flwr.merging import Mixture
+from dimat_flwr.topology import Exchange, RoundView, Row, TopologyError
+from dimat_flwr.wire.payload import Expected, Payload
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RelaySGD(Algorithm):
+    """Train, pass on the sums of everybody's models along a tree, take their mean."""
+
+    about: ClassVar[About] = About(
+        name="RelaySGD",
+        description="pass on sums of models along a tree: every peer averages everybody's, some of them old",
+        paper="RelaySum for Decentralized Deep Learning on Heterogeneous Data, NeurIPS 2021",
+        url="https://arxiv.org/abs/2110.04175",
+        models_per_edge=1,
+    )
+
+    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
+        """Return one exchange along the tree; an error where the graph is none, or changes."""
+        edges = set(view.mixing.edges)
+        links = 2 * (view.peers - 1)
+        if edges and (
+            len(edges) != links or edges != set(view.graph.edges) or not all((b, a) in edges for a, b in edges)
+        ):
+            raise TopologyError(
+                f"relay sums need a tree that stays the same, {view.peers - 1} links that go both ways between "
+                f"{view.peers} peers; choose topology chain, star, or edge_list with a tree"
+            )
+        return (Exchange("relay", view.mixing, "none"),)
+
+    def publish(self, exchange: str, peer: Peer) -> Outbox:
+        """Return to each neighbour the sum and count of all models on this side of the edge."""
+        return {reader: _total(peer, without=reader) for reader in peer.readers}
+
+    def expects(self, exchange: str, peer: Peer) -> Expected:
+        """Return a state dict, and that it sums up at least one model and at most all."""
+        return Expected(peer.tensors(), {"count": (1.0, float(peer.peers))})
+
+    def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
+        """Take the mean of the own model and all sums, and train."""
+        counts = peer.slot("counts")
+        for j, payload in inbox.items():
+            peer.slot(f"from {j}").update(payload.tensors)
+            counts[str(j)] = torch.tensor(payload.numbers["count"], dtype=torch.float64)
+        for j in (j for j, why in peer.absent.items() if why == "failed"):
+            peer.slot(f"from {j}").clear()
+            counts.pop(str(j), None)
+        if inbox or peer.absent:
+            total = _total(peer)
+            everybody = total.numbers["count"]
+            with recorded_merge(peer, inbox, [1 / everybody, *(float(counts[str(j)]) / everybody for j in inbox)]):
+                peer.adopt(_divided(total.tensors, everybody))
+        peer.evaluate("after_merge")
+        if not peer.is_last:
+            peer.train()
+            peer.evaluate("after_training")
+
+
+def _total(peer: Peer, without: int | None = None) -> Payload:
+    """Return the sum of the peer's model and all that came from neighbours but one, and how many models it has."""
+    mixture, count = Mixture(peer.tensors(), 1.0), 1.0
+    for j, far in peer.slot("counts").items():
+        if int(j) != without:
+            mixture.add(peer.slot(f"from {j}"), 1.0)
+            count += float(far)
+    return Payload(mixture.result(), {"count": count})
+
+
+def _divided(total: Mapping[str, Tensor], count: float) -> dict[str, Tensor]:
+    return {name: tensor / count if tensor.is_floating_point() else tensor for name, tensor in total.items()}
