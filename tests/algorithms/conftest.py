@@ -33,3 +33,14 @@ def digraph(tmp_path: Path) -> str:
     edges = tmp_path / "edges.txt"
     edges.write_text("0 1\n1 2\n2 3\n3 0\n0 2\n")
     return f"topology.path={edges} topology.directed=true"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow all parameters of a test in this folder but the first, and two whole files: runs of many rounds."""
+    seen: set[str] = set()
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            name = item.nodeid.split("[")[0]
+            if name in seen or item.path.stem in ("test_dense_absence", "test_frames"):
+                item.add_marker(pytest.mark.slow)
+            seen.add(name)

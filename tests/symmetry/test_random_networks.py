@@ -7,7 +7,7 @@ from dimat_flwr.symmetry import find_permutation_spec
 from tests.symmetry.checks import largest_change
 from tests.symmetry.random_networks import RandomNetwork
 
-_FAST = 8
+_FAST = 4
 
 
 @pytest.mark.parametrize(
