@@ -7,7 +7,7 @@ topology, from peer 0 on, level by level: x_i <- P_i x_i, which changes no outpu
 
 P_i maximizes <x_parent, P_i x_i> over all weights (Git Re-Basin, Ainsworth et al., ICLR 2023,
 https://arxiv.org/abs/2209.04836), or with ``matching`` the correlation of activations on i's data, as in DIMAT (CVPR
-2024). Unlike in DIMAT nobody keeps an order of its own, which is what spoils its merges on skewed data.
+2024). Nobody is aligned any more while training goes on, which is what spoils DIMAT's merges on skewed data.
 
 Sent: one state dict per edge and round, and one more per edge of the tree when orders are taken. A peer whose parent is
 missing then keeps its order, and those below it take that one.

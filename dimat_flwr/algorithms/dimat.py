@@ -8,13 +8,14 @@ Update at peer i, every round that the schedule gives an exchange:
 Sent: one state dict per neighbour and round. Matching (section 3.1): for each permutation group of the network, P_ij
 maximizes the summed correlation of i's units with j's permuted units over i's samples, a linear assignment problem.
 
-That is ``frame: own``: every peer keeps its own order of units for good, which serves alike data and fails on skewed
-data. With ``frame: common`` all have the order of peer 0, as in the paper's code on a complete graph, which merges
-everything in agent 0's order and hands the result to all. Here, in each of these rounds, every peer reorders its own
-units like those of its parent in a breadth-first tree of the topology, matched on its own data, one exchange per level
-of the tree; then x_i <- sum_j W_ij x_j. So on a complete graph all merge the same; what remains different from that
-code is that each peer matches on its own data and not agent 0 on everybody's, and that elsewhere W is the graph's and
-orders are passed on from parent to child. Sent: one more state dict per edge of the tree.
+That is ``frame: own``: every peer keeps its own order of units for good. With ``frame: common`` all have the order of
+peer 0, as in the paper's code on a complete graph, which merges everything in agent 0's order and hands the result to
+all. Here, in each of these rounds, every peer reorders its own units like those of its parent in a breadth-first tree
+of the topology, matched on its own data, one exchange per level of the tree; then x_i <- sum_j W_ij x_j. So on a
+complete graph all merge the same; what remains different from that code is that each peer matches on its own data and
+not agent 0 on everybody's, and that elsewhere W is the graph's and orders are passed on from parent to child. Sent: one
+more state dict per edge of the tree. Matching in every round fails on skewed data in either frame; what does not is to
+match once, by weights: ``aligned_averaging``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import RecordDict
 
 from dimat_flwr.config import ConfigError
 from dimat_flwr.relay import PlanError
+from dimat_flwr.wire import names
 from tests.algorithms.trajectories import LR, ROUNDS, Vector, assert_follows, gradient, gradients, graph, trajectory
+from tests.in_process_app import run_app
 
 BETA = 0.5
 
@@ -92,3 +95,27 @@ def test_what_cga_would_ignore_or_cannot_do_is_refused(tmp_path: Path) -> None:
         trajectory(tmp_path, "cga", graph("irregular", tmp_path), rounds=2)
     with pytest.raises(ConfigError, match=r"'cga' takes one minibatch a round .* set training\.local_steps=1"):
         trajectory(tmp_path, "cga", graph("ring", tmp_path), rounds=2, overrides="training.local_steps=3")
+
+
+def test_gradients_of_another_round_are_rejected(tmp_path: Path) -> None:
+    """They would be gradients at a model that the reader has left, as a late peer sends them."""
+    done, old = 0, RecordDict()
+
+    def replay(peer: int, kind: str, reply: RecordDict) -> RecordDict:
+        nonlocal done, old
+        if peer != 1 or kind != names.EXCHANGE_MESSAGE:
+            return reply
+        done += 1
+        if done == 2:  # after the models of round 1: what it publishes are gradients
+            old = reply
+        if done == 4:
+            return RecordDict({**dict(old), names.REPORT: reply[names.REPORT]})
+        return reply
+
+    run = run_app(
+        tmp_path, 3, algorithm="cga", dataset="breast_cancer", model="mlp", rounds=3, intercept=replay,
+        overrides="training.pretrain_epochs=1",
+    )  # fmt: skip
+    rejected = [(event["round"], event["exchange"], event["peer"], event["source"]) for event in run.events("rejected")]
+    assert rejected == [(2, "gradients", 0, 1), (2, "gradients", 2, 1)]
+    assert run.summary["status"] == "completed"
