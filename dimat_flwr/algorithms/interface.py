@@ -111,6 +111,13 @@ class Peer(Protocol):
         It is the same mapping at every call, on the model's device.
         """
 
+    def as_read(self, exchange: str) -> Mapping[str, Tensor]:
+        """Return the peer's model as the readers of what it published last for ``exchange`` know it.
+
+        A lossy codec leaves something out; without one this is the model itself. For algorithms that publish their
+        model, the same to all readers, and have not changed it since.
+        """
+
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
         """Make a mixed state dict the peer's model.
 

@@ -20,7 +20,9 @@ from dimat_flwr.peer.setup import POOLED, PeerSetupError
 from dimat_flwr.peer.state import PeerState
 from dimat_flwr.seeding import derive_seed
 from dimat_flwr.symmetry import Permutation, PermutationSpec
+from dimat_flwr.wire.codecs.base import Passage
 from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.payload import Payload
 
 
 class Session:
@@ -122,6 +124,12 @@ class Session:
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the model's own tensors."""
         return self._learner.tensors()
+
+    def as_read(self, exchange: str) -> Mapping[str, Tensor]:
+        """Return the model as its readers know it."""
+        passage = Passage(self._instruction.run, self.round, exchange, self.index, None)
+        known = self._config.codec.as_read(Payload(self.tensors()), passage, self._state.codec)
+        return {name: tensor.to(self._learner.device) for name, tensor in known.items()}
 
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
         """Make a mixed state dict the model."""

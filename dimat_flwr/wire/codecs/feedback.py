@@ -111,7 +111,8 @@ class FeedbackCodec(Codec):
         """See ``Codec``."""
         layout = Layout(payload.tensors)
         rest = {name: tensor.cpu() for name, tensor in layout.rest(payload.tensors).items()}
-        return layout.tensors(memory[_keys("sent", passage)[0]], rest)
+        known = memory.get(_keys("sent", passage)[0])  # None: there was no reader yet
+        return payload.tensors if known is None else layout.tensors(known, rest)
 
 
 def _keys(side: str, passage: Passage) -> tuple[str, str]:
