@@ -8,8 +8,8 @@ its compressed messages q_j, kept alike by j and its readers, the update at peer
     x_i  <- x_i + gamma sum_j W_ij (x^_j - x^_i)
 
 Since the x^ of all cancel in the mean, compression moves no mass: the mean of all peers is what it would be without it,
-where W is symmetric. C is the run's codec (https://arxiv.org/abs/1902.00340): ``top_k``, ``random_k``, ``int8`` keep the
-x^ and send differences to them; with ``float32`` and gamma = 1 this is weight averaging.
+where W is symmetric. C is the run's codec: ``top_k``, ``random_k`` and ``int8`` keep the x^ and send differences to them;
+with ``float32`` and gamma = 1 this is weight averaging (https://arxiv.org/abs/1902.00340).
 
 Sent: one compressed state dict per edge and round.
 """
