@@ -8,7 +8,7 @@ its compressed messages q_j, kept alike by j and its readers, the update at peer
     x_i  <- x_i + gamma sum_j W_ij (x^_j - x^_i)
 
 Since the x^ of all cancel in the mean, compression moves no mass: the mean of all peers is what it would be without it,
-where W is symmetric. C is the run's codec: ``top_k``, ``random_k`` and ``int8`` keep the x^ and send differences to them;
+where W is symmetric. C is the run's codec: ``top_k``, ``random_k`` and ``int8`` keep the x^ and send differences to it;
 with ``float32`` and gamma = 1 this is weight averaging (https://arxiv.org/abs/1902.00340).
 
 Sent: one compressed state dict per edge and round.
@@ -31,8 +31,8 @@ class Choco(MergeAndTrain):
     """Move towards what the neighbours are known to be, away from what oneself is known to be, then train.
 
     Attributes:
-        gamma: the consensus step size, 0 < gamma <= 1. Too large a one diverges: on a ring of 5, 0.03 is safe with 1 % of
-            the entries (0.08 is not), 0.1 with 5 %; with ``int8`` or ``float32`` take 1.
+        gamma: the consensus step size, 0 < gamma <= 1. Too large a one diverges: on a ring of 5, 0.03 is safe with 1 %
+            of the entries (0.08 is not), 0.1 with 5 %; with ``int8`` or ``float32`` take 1.
     """
 
     gamma: float = Field(default=0.03, gt=0, le=1)
