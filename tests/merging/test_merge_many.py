@@ -10,13 +10,17 @@ from torch import nn
 from dimat_flwr.merging import MergeError, agreement, frank_wolfe, match_many, merge_many
 from dimat_flwr.merging.relaxed import Relaxation, one_hot
 from dimat_flwr.symmetry import find_permutation_spec
-from tests.merging.networks import FAMILIES, images, network
+from tests.merging.networks import images, network
 
 STRATEGIES = ["many", "cycle_consistent", "first"]
 
 
+# The larger families take minutes with five models and are no other in kind.
+_SMALL = ("mlp", "resnet20", "vgg16_bn", "vgg16", "vit")
+
+
 def _families(*quick):
-    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in FAMILIES]
+    return [pytest.param(name, marks=[] if name in quick else pytest.mark.slow) for name in _SMALL]
 
 
 def _shuffled(family, copies):
