@@ -149,7 +149,7 @@ def test_an_algorithm_brings_the_defaults_that_it_needs(flower: dict[str, str], 
 def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[str, str], tmp_path: Path) -> None:
     printed, folder = flwr_run(flower, tmp_path, algorithm="dimatt", topology="rings")
     assert folder is None
-    assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: cdsgd, dimat, local_only" in printed
+    assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: aligned_averaging, cdmsgd, cdsgd" in printed
     assert "unknown topology 'rings'" in printed
     assert list(tmp_path.iterdir()) == []
 
