@@ -147,7 +147,8 @@ def _publish(config: Config, instruction: Instruction, session: Session, state: 
     records = {}
     for reader, payload in contents.items():
         passage = Passage(instruction.run, coming.round, coming.exchange, instruction.peer, reader)
-        records[names.outbox(reader)] = to_record(codec.encode(payload, passage, state.codec))
+        readers = coming.readers if reader is None else [reader]
+        records[names.outbox(reader)] = to_record(codec.encode(payload, passage, state.codec, readers))
     return records
 
 

@@ -136,7 +136,7 @@ def test_a_codec_gives_back_what_float16_can_hold(lay_out: Any, conf_dir: Path) 
     payload = Payload({"x": torch.randn(5), "n": torch.tensor(2**40), "y": torch.tensor(1e3)}, {"w": 0.1})
     passage = Passage("run", 1, "merge", 0, None)
     wanted = Expected(payload.tensors, {"w": (0.0, 1.0)})
-    blob = codec.encode(payload, passage, {})
+    blob = codec.encode(payload, passage, {}, [1])
     found = codec.decode(blob, passage, wanted, {})
     assert found.numbers == payload.numbers
     for name, tensor in payload.tensors.items():

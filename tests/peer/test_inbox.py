@@ -23,7 +23,7 @@ class Remembering(Codec):
 
     exact: ClassVar[bool] = False
 
-    def encode(self, payload, passage, memory):
+    def encode(self, payload, passage, memory, readers):
         return pack(payload)
 
     def decode(self, blob, passage, expected, memory):

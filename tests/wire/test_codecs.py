@@ -17,7 +17,7 @@ PASSAGE = Passage(run="r", round=3, exchange="merge", source=1, reader=None)
 def test_float32_is_exact_for_every_type_and_keeps_nothing() -> None:
     codec, memory = Float32(), {}
     sent = Payload({"a": torch.randn(3, 4), "n": torch.tensor(7), "h": torch.ones(2, dtype=torch.float64)}, {"w": 0.1})
-    received = codec.decode(codec.encode(sent, PASSAGE, memory), PASSAGE, Expected(sent.tensors, W), memory)
+    received = codec.decode(codec.encode(sent, PASSAGE, memory, [0]), PASSAGE, Expected(sent.tensors, W), memory)
     assert codec.exact
     assert all(torch.equal(received.tensors[name], tensor) for name, tensor in sent.tensors.items())
     assert received.numbers == sent.numbers
@@ -26,7 +26,7 @@ def test_float32_is_exact_for_every_type_and_keeps_nothing() -> None:
 
 def test_float32_refuses_what_is_not_expected() -> None:
     codec = Float32()
-    blob = codec.encode(Payload({"a": torch.zeros(3)}), PASSAGE, {})
+    blob = codec.encode(Payload({"a": torch.zeros(3)}), PASSAGE, {}, [0])
     with pytest.raises(PayloadError, match="missing number 'w'"):
         codec.decode(blob, PASSAGE, Expected({"a": torch.zeros(3)}, W), {})
     with pytest.raises(PayloadError, match="'a' has shape"):

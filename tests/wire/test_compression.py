@@ -45,9 +45,10 @@ class Edge:
 
     def __init__(self, codec: Codec) -> None:
         self.codec, self.writer, self.reader = codec, {}, {}
+        self.readers = [0]
 
     def write(self, state: dict[str, torch.Tensor], round: int) -> bytes:
-        return self.codec.encode(Payload(state, {"w": 0.5}), passage(round), self.writer)
+        return self.codec.encode(Payload(state, {"w": 0.5}), passage(round), self.writer, self.readers)
 
     def read(self, blob: bytes, like: dict[str, torch.Tensor], round: int) -> Any:
         found = self.codec.decode(blob, passage(round), Expected(like, NUMBERS), self.reader)
@@ -142,11 +143,24 @@ def test_a_late_peers_payload_may_be_read_twice() -> None:
     assert all(torch.equal(first[name], again[name]) for name in state)
 
 
+@pytest.mark.parametrize("codec", FEEDBACK, ids=lambda c: type(c).__name__)
+def test_a_reader_that_comes_anew_can_follow_at_once(codec: FeedbackCodec) -> None:
+    edge, newcomer, state = Edge(codec), Edge(codec), model()
+    edge.write(state, 0)
+    edge.readers = [0, 3]
+    blob = edge.write(model(1), 1)
+    assert torch.equal(newcomer.read(blob, state, 1)["fc.weight"], edge.as_read(model(1), 1)["fc.weight"])
+    edge.readers = [3]
+    again = edge.write(model(2), 2)
+    assert len(again) < len(blob) or codec.compresses_wholes, "who has followed needs no whole one"
+    assert torch.equal(newcomer.read(again, state, 2)["fc.weight"], edge.as_read(model(2), 2)["fc.weight"])
+
+
 def test_each_reader_has_its_own_edge() -> None:
     codec, memory, like = TopK(share=0.1), {}, {"w": torch.zeros(10, 10)}
     for reader in (0, 2):
-        codec.encode(Payload({"w": torch.full((10, 10), float(reader))}), passage(0, reader), memory)
-    blob = codec.encode(Payload({"w": torch.zeros(10, 10)}), passage(1, 2), memory)
+        codec.encode(Payload({"w": torch.full((10, 10), float(reader))}), passage(0, reader), memory, [reader])
+    blob = codec.encode(Payload({"w": torch.zeros(10, 10)}), passage(1, 2), memory, [2])
     read = {"read merge 1 2": torch.full((100,), 2.0), "read merge 1 2 number": torch.tensor(0)}
     found = codec.decode(blob, passage(1, 2), Expected(like), read)
     assert int((found.tensors["w"] == 0).sum()) == 10

@@ -1,7 +1,7 @@
 """The seam between a payload and its blob: here, and nowhere else, it may be compressed, signed or sealed."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -50,8 +50,16 @@ class Codec(ABC):
     exact: ClassVar[bool]
 
     @abstractmethod
-    def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
+    def encode(
+        self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor], readers: Collection[int]
+    ) -> bytes:
         """Return the blob of a payload.
+
+        Args:
+            payload: what is sent.
+            passage: on its way to whom.
+            memory: see above.
+            readers: who will read the blob; they may be others than last time.
 
         Raises:
             PayloadError: it holds something that cannot be sent.

@@ -1,6 +1,6 @@
 """Half the bytes: floating tensors travel as bfloat16, which keeps float32's range and about three digits."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
@@ -18,7 +18,9 @@ class BFloat16(Codec):
 
     exact: ClassVar[bool] = False
 
-    def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
+    def encode(
+        self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor], readers: Collection[int]
+    ) -> bytes:
         """See ``Codec``."""
         layout = Layout(payload.tensors)
         rounded = layout.vector(payload.tensors).bfloat16()

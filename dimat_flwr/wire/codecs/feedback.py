@@ -3,12 +3,13 @@
 Writer and readers keep the same reconstruction r of what the writer sends. A payload x travels as C(x - r), and both
 sides go on from r + C(x - r): so what a compressor C leaves out stays in the difference and is sent later (error
 feedback, Stich et al., NeurIPS 2018, in the closed-loop form of CHOCO-SGD, Koloskova et al., ICML 2019, Algorithm 2,
-lines 4 to 6, and EF21, Richtarik et al., NeurIPS 2021). Every n-th payload of an edge is whole, so that a reader that
-missed one can follow again; until then what it cannot use is rejected and recorded.
+lines 4 to 6, and EF21, Richtarik et al., NeurIPS 2021). A payload is whole where it has a reader that the one before it
+had not, as on graphs that change; and every n-th one is, so that a reader that missed one can follow again: until then
+what it cannot use is rejected and recorded.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from typing import ClassVar
 
 import torch
@@ -63,20 +64,23 @@ class FeedbackCodec(Codec):
             PayloadError: they stand for nothing; they may hold any values of their types.
         """
 
-    def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
+    def encode(
+        self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor], readers: Collection[int]
+    ) -> bytes:
         """See ``Codec``."""
         layout = Layout(payload.tensors)
         key, counter = _keys("sent", passage)
         x, r = layout.vector(payload.tensors), memory.get(key)
         number = int(memory[counter]) + 1 if r is not None and len(r) == layout.size else 0
-        fresh = r is None or number % self.whole_every == 0
+        followed = set(memory[f"{key} readers"].tolist()) if r is not None else set()
+        fresh = r is None or number % self.whole_every == 0 or not followed.issuperset(readers)
         if fresh and not self.compresses_wholes:
             parts, memory[key] = {_WHOLE: x}, x
         else:
             seed, r = passage.seed(), torch.zeros_like(x) if fresh or r is None else r
             parts = self.compress(x - r, layout, seed)
             memory[key] = r + self.decompress(parts, layout, seed)
-        memory[counter] = torch.tensor(number)
+        memory[counter], memory[f"{key} readers"] = torch.tensor(number), torch.tensor(sorted(readers))
         numbers = {**payload.numbers, _NUMBER: number, _FRESH: fresh}
         return pack(Payload({**parts, **layout.rest(payload.tensors)}, numbers))
 

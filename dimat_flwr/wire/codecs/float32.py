@@ -1,6 +1,6 @@
 """Every tensor as it is, in its own type: a float32 network travels as float32, to the last bit."""
 
-from collections.abc import MutableMapping
+from collections.abc import Collection, MutableMapping
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
@@ -17,7 +17,9 @@ class Float32(Codec):
 
     exact: ClassVar[bool] = True
 
-    def encode(self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor]) -> bytes:
+    def encode(
+        self, payload: Payload, passage: Passage, memory: MutableMapping[str, Tensor], readers: Collection[int]
+    ) -> bytes:
         """See ``Codec``."""
         return pack(payload)
 
