@@ -1,4 +1,4 @@
-"""Decentralized AMSGrad (Chen, Karimi, Zhao and Li, ACML 2023, https://arxiv.org/abs/2109.03194, Algorithm 3).
+"""Decentralized AMSGrad (Chen, Karimi, Zhao and Li, ACML 2022, https://arxiv.org/abs/2109.03194, Algorithm 3).
 
 Peers that scale their steps each by their own second moments do not agree on a stationary point; here the scales are
 brought to agreement too. Update at peer i, with m = 0, v = 0 and s = e, u' = e at the start (s is the paper's v-hat):

@@ -50,7 +50,7 @@ class RelaySGD(Algorithm):
         ):
             raise TopologyError(
                 f"relay sums need a tree that stays the same, {view.peers - 1} links that go both ways between "
-                f"{view.peers} peers; choose topology chain, star, or edge_list with a tree"
+                f"{view.peers} peers; choose topology tree, chain or star, or edge_list with a tree"
             )
         return (Exchange("relay", view.mixing, "none"),)
 

@@ -47,8 +47,8 @@ def topology(
     console.print(f"{name}: {peers} peers, {len(mixing.edges)} directed edges, {repeats}")
     if gap is None:
         factor = graph.contraction(peers, seed) if peers <= _MEASURED else None
-        shown = "is not measured for so many peers" if factor is None else f"shrinks by {factor:.4f} a round (measured)"
-        console.print(f"the peers' largest difference {shown}")
+        shown = "are not measured for so many peers" if factor is None else f"shrink to {factor:.1%} a round (measured)"
+        console.print(f"the peers' differences {shown}")
     else:
         console.print(f"spectral gap 1 - |lambda_2|: {gap:.4f} of one period")
     if peers > 16:

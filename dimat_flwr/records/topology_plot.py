@@ -143,7 +143,7 @@ def _caption(summary: dict[str, Any], graph: "nx.DiGraph", lost: set[int]) -> st
     gap = summary.get("spectral_gap")
     factor = summary.get("contraction")
     line = f"spectral gap {gap:.3f}" if gap is not None else "spectral gap unknown"
-    line = f"differences shrink by {factor:.3f} a round" if gap is None and factor is not None else line
+    line = f"differences shrink to {factor:.0%} a round" if gap is None and factor is not None else line
     weights = [weight for _, _, weight in graph.edges(data="weight") if weight is not None]
     if not graph.number_of_edges():
         line = "no edges: peers do not exchange" if summary["edges"] is not None else "the graph was not recorded"

@@ -78,7 +78,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         return {"peers": plan.peers, "spectral_gap": None, "contraction": None, "edges": []}
     gap, contraction = plan.mixes(_MOST_PEERS_FOR_A_GAP)
     told = "" if gap is None else f", spectral gap {gap:.4f}"
-    told += "" if contraction is None else f", differences shrink by {contraction:.4f} a round"
+    told += "" if contraction is None else f", differences shrink to {contraction:.1%} a round"
     _log.info("%d peers, %d directed edges%s", plan.peers, first.edge_count, told)
     edges = None
     if first.edge_count <= _MOST_EDGES_LISTED:

@@ -118,18 +118,17 @@ class Topology(ABC):
         return spectral_gap(product)
 
     def contraction(self, peers: int, seed: int, rounds: int = 100) -> float:
-        """Return by what factor a round of mixing shrinks the peers' differences, measured: 0 at once, 1 never.
+        """Return to what share a round of mixing brings the peers' differences, measured: 0 all of them away, 1 none.
 
-        It is the geometric mean over rounds 1 to ``rounds`` of the largest difference between two rows of their product
-        (the coefficient of ergodicity of W(rounds) ... W(1)), for graphs that never repeat and have no spectral gap.
+        It is the root of the largest eigenvalue of P E[W' P W] P with P = I - 11'/N, the worst case of the mean square
+        distance to the mean (Boyd et al. 2006, section 3), E being the mean over rounds 1 to ``rounds``.
         """
-        product: NDArray[np.float64] = np.eye(peers)
+        away = np.eye(peers) - 1 / peers
+        moments: NDArray[np.float64] = np.zeros((peers, peers))
         for round in range(1, rounds + 1):
-            product = self.mixing(peers, round, seed).dense() @ product
-            spread = float((product.max(axis=0) - product.min(axis=0)).max())
-            if spread < 1e-12:  # what is left is rounding
-                return float(max(spread, 1e-16) ** (1 / round))
-        return float(spread ** (1 / rounds))
+            left = away @ self.mixing(peers, round, seed).dense() @ away
+            moments += left.T @ left / rounds
+        return float(np.sqrt(max(0.0, np.linalg.eigvalsh(moments)[-1])))
 
     @cached_property
     def _cycles(self) -> dict[tuple[int, int], list[Edges]]:
