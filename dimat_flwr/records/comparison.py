@@ -20,7 +20,8 @@ Against = Literal["rounds", "bytes"]
 _NAMING = ("algorithm", "topology", "schedule", "final_merge", "dataset", "partition", "model", "optimizer",
            "lr_schedule", "correction", "codec", "experiment", "peers", "rounds_planned", "seed")  # fmt: skip
 _COMMON = ("algorithm", "topology", "dataset", "peers")  # these speak for themselves
-_COLOURS = ("#00798c", "#d1495b", "#e09f3e", "#66557a", "#5a9367", "#3d405b", "#c06c84", "#8a8a8a")
+# Far apart for those who see no red or no green, too.
+_COLOURS = ("#00798c", "#d1495b", "#e09f3e", "#5e2ca5", "#1b1b3a", "#56b4e9", "#7b3f00", "#b0b0b0")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 _COLUMNS = ("run", "final accuracy", "of peers", "last after merge", "rounds", "relayed", "time", "status")
 _MANY_ROUNDS = 40
@@ -88,7 +89,11 @@ def _draw(
     panels: str | None,
 ) -> None:
     shown = list(dict.fromkeys(None if panels is None else summary[panels] for summary in summaries))
-    figure, axes = new_panels(7.6 if len(shown) == 1 else 6.2, 4.5, len(shown))
+    # Panels are narrow, and curves that differ between them leave no place for a legend in all of them: it goes below.
+    figure, axes = new_panels(7.6, 4.5, 1) if panels is None else new_panels(6.2, 5.4, len(shown))
+    legend_at: dict[str, Any] = {"loc": "best", "frameon": True, "framealpha": 0.9, "edgecolor": "none"}
+    if panels is not None:
+        legend_at = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "frameon": False}
     looks = {name: number for number, name in enumerate(dict.fromkeys(names))}
     ranges: list[tuple[float, float]] = []
     places: set[float] = set()
@@ -97,7 +102,7 @@ def _draw(
             if panels is None or summary[panels] == value:
                 _draw_run(place, summary, name, looks[name], against, ranges, places)
         if place.lines:
-            legend = place.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", fontsize=9)
+            legend = place.legend(**legend_at, fontsize=9)
             for text in legend.get_texts():
                 text.set_parse_math(False)
     merged = "lines: after each merge (without merges: after training); diamonds: the saved models"

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import matplotlib.image
+import numpy as np
 import pytest
 
 from dimat_flwr.events import Evaluation, Final, Stamped
@@ -57,6 +58,24 @@ def test_any_number_of_runs_of_any_kind_is_drawn(tmp_path, count):
     folders = [run(tmp_path, 50.0, "after_training", algorithm=f"a${k}_") for k in range(count)]
     assert compare(folders, tmp_path / "out.png").count("\n") == count + 2
     assert matplotlib.image.imread(tmp_path / "out.png").std() > 0.01
+
+
+def test_the_colours_are_apart_for_the_colour_blind():
+    # Machado, Oliveira & Fernandes 2009: what protanopes and deuteranopes see; distances in CIE L*a*b*, of which 2.3 are
+    # just noticed.
+    seen = [
+        np.eye(3),
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+    ]
+    to_xyz = np.array([[0.4339, 0.3762, 0.1899], [0.2126, 0.7152, 0.0722], [0.0177, 0.1095, 0.8728]])  # over the white
+    colours = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in comparison._COLOURS])
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+    for matrix in seen:
+        x, y, z = np.cbrt(np.clip(linear @ np.transpose(matrix), 0, 1) @ to_xyz.T).T
+        lab = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+        distances = np.linalg.norm(lab[:, None] - lab, axis=2)[np.triu_indices(len(lab), 1)]
+        assert distances.min() > 15
 
 
 def test_nothing_and_no_run_are_refused(tmp_path):
