@@ -61,7 +61,7 @@ def test_any_number_of_runs_of_any_kind_is_drawn(tmp_path, count):
 
 
 def test_the_colours_are_apart_for_the_colour_blind():
-    # Machado, Oliveira & Fernandes 2009: what protanopes and deuteranopes see; distances in CIE L*a*b*, of which 2.3 are
+    # Machado, Oliveira & Fernandes 2009: what protanopes and deuteranopes see. Distances are in CIE L*a*b*; 2.3 are
     # just noticed.
     seen = [
         np.eye(3),
