@@ -62,6 +62,7 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
             peers=peers,
             rounds=config.rounds,
             seed=config.seeds.graph,
+            shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
         )
 
     facts = {
