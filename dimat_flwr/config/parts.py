@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
+from dimat_flwr.algorithms.aggregations import Aggregation
 from dimat_flwr.algorithms.corrections import LocalCorrection
 from dimat_flwr.algorithms.final_merge import FinalMerge
 from dimat_flwr.algorithms.interface import Algorithm
@@ -47,6 +48,7 @@ class Config:
     optimizer: Annotated[Optimizer, _PART]
     lr_schedule: Annotated[LrSchedule, _PART]
     correction: Annotated[LocalCorrection, _PART]
+    aggregation: Annotated[Aggregation, _PART]
     codec: Annotated[Codec, _PART]
     instruments: Annotated[Instruments, _PART]
     training: Annotated[TrainingSettings, _SECTION]

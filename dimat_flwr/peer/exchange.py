@@ -155,8 +155,9 @@ def _step(algorithm: Algorithm, exchange: str, session: Session, inbox: Inbox, r
     before, apart, began = len(session.events), session.seconds_apart, time.perf_counter()
     algorithm.step(exchange, session, inbox, row)
     seconds = time.perf_counter() - began - (session.seconds_apart - apart)
-    if inbox and row.sums != "none" and not any(isinstance(event, Merge) for event in session.events[before:]):
-        weights = [row.own, *(row.sources[j] for j in inbox)]
+    mixed = session.aggregated or (row if row.sums != "none" else None)
+    if inbox and mixed and not any(isinstance(event, Merge) for event in session.events[before:]):
+        weights = [mixed.own, *(mixed.sources[j] for j in inbox)]
         session.events.insert(before, Merge(sources=list(inbox), weights=weights, seconds=round(seconds, 3)))
 
 

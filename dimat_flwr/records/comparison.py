@@ -18,7 +18,8 @@ Against = Literal["rounds", "bytes"]
 
 # Facts that tell runs apart, in the order in which a name is made of them.
 _NAMING = ("algorithm", "topology", "schedule", "final_merge", "dataset", "partition", "model", "optimizer",
-           "lr_schedule", "correction", "codec", "experiment", "peers", "rounds_planned", "seed")  # fmt: skip
+           "lr_schedule", "correction", "aggregation", "codec", "experiment", "peers", "rounds_planned",
+           "seed")  # fmt: skip
 _COMMON = ("algorithm", "topology", "dataset", "peers")  # these speak for themselves
 _COLOURS = ("#00798c", "#d1495b", "#e09f3e", "#66557a", "#5a9367", "#3d405b", "#c06c84", "#8a8a8a")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
