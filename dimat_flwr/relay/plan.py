@@ -116,8 +116,8 @@ class Plan(Sequence[PlannedExchange]):
         Raises:
             TopologyError: the topology does not exist for this number of peers, or its code raises.
             ScheduleError: the schedule does not fit the number of rounds, or its code raises.
-            PlanError: what ``exchanges`` of algorithm, final merge or instruments returns is no plan, or it raises; or a
-                peer has not the neighbours that the aggregation needs.
+            PlanError: what ``exchanges`` of algorithm, final merge or instruments returns is no plan, or it raises; or
+                a peer has not the neighbours that the aggregation needs.
         """
         if algorithm.sums not in get_args(Sums):
             raise PlanError(f"{_name(algorithm)}.sums is {algorithm.sums!r}; it must be one of {get_args(Sums)}")
