@@ -31,7 +31,7 @@ from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.config import build_network
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
-from dimat_flwr.peer import caches, exchange, learner, messages
+from dimat_flwr.peer import caches, exchange, learner, memory, messages
 from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
 
@@ -45,8 +45,8 @@ PARTS: dict[str, tuple[Any, str]] = {
     "mix and adopt": (sys.modules["dimat_flwr.algorithms.merge_and_train"], "adopt_merged"),
     "fill the network": (caches.Shell, "fill"),
     "publish": (exchange, "_publish"),
-    "read the state": (messages, "load_state"),
-    "write the state": (messages, "save_state"),
+    "read the state": (memory, "load_state"),
+    "write the state": (memory, "save_state"),
     "read the instruction": (messages, "read_instruction"),
 }
 

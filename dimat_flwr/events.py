@@ -257,6 +257,21 @@ class CaughtUp:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Away:
+    """A peer cannot be reached; it is asked again when it is back."""
+
+    kind: ClassVar[str] = "away"
+    reason: Annotated[_Error, BeforeValidator(lambda text: clip(text, MAX_REASON) if isinstance(text, str) else text)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Returned:
+    """A peer that was away, or whose answer did not come, is asked again."""
+
+    kind: ClassVar[str] = "returned"
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Muted:
     """A peer used up its share of the record: so many of its events are not in it."""
 
@@ -267,7 +282,7 @@ class Muted:
 # What instruments observed; an algorithm tells none of these.
 Observed = Counterfactual | Consensus | GradientNorm | UnitsMoved
 PeerEvent = Evaluation | Training | Merge | Aligned | Rejected | Final | Note | Observed
-Event = PeerEvent | Failure | Late | Absent | CaughtUp | Muted
+Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Muted
 
 _TOLD_BY_PEERS: dict[str, type[PeerEvent]] = {kind.kind: kind for kind in get_args(PeerEvent)}
 _KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}

@@ -63,6 +63,7 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
             rounds=config.rounds,
             seed=config.seeds.graph,
             instruments=config.instruments,
+            shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
         )
         if config.correction.needs_one_symmetric_mixing:
             made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")

@@ -44,7 +44,10 @@ class ActivationMatching:
     match_data: Literal["local", "pooled"] = "local"
 
     def aligned_average(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
-        """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved."""
+        """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved.
+
+        With another aggregation than the mean it is that of the aligned models.
+        """
         record_warnings(peer)
         mixed = align_and_mix(
             peer.model,
@@ -59,6 +62,7 @@ class ActivationMatching:
             taps=self.taps,
             stickiness=self.stickiness,
             early_stop=self.early_stop,
+            mix=lambda own, aligned: peer.aggregate(own, zip(inbox, aligned, strict=True), row),
         )
         for j, order in zip(inbox, mixed.permutations, strict=True):
             peer.aligned(j, order)
@@ -97,6 +101,11 @@ class MergesByMatching(MergeAndTrain):
     """
 
     matching: ActivationMatching = Field(default_factory=ActivationMatching)
+
+    @property
+    def needs_mean(self) -> str:
+        """Why no aggregation but the mean will do with REPAIR."""
+        return "matching.repair restores the variance of the mean; set it false" if self.matching.repair else ""
 
     @property
     def pools_data(self) -> bool:

@@ -47,6 +47,7 @@ class AlignedAveraging(MergeAndTrain):
     matching: ActivationMatching | None = None
     realign_every: int | None = Field(default=None, ge=1)
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Averaging in one frame",
         description="bring all peers' units into one order once, then average plainly and train",

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Peer, StateDict
 from dimat_flwr.algorithms.local_displacement import local_displacement
 from dimat_flwr.algorithms.local_gradient import local_gradient
-from dimat_flwr.algorithms.parameters import moved_by
+from dimat_flwr.algorithms.parameters import moved_by, trainable, with_parameters
 from dimat_flwr.algorithms.weight_averaging import average
 from dimat_flwr.component import STRICT
 from dimat_flwr.topology import Row
@@ -42,6 +42,7 @@ class CDMSGD(Algorithm):
     form: Literal["paper", "dimat_code"] = "paper"
 
     takes_any_optimizer: ClassVar[bool] = False
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Consensus-based distributed momentum SGD (CDMSGD)",
         description="average with the neighbours, plus a momentum step from one's own model",
@@ -51,15 +52,16 @@ class CDMSGD(Algorithm):
     )
 
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
-        """Step, mix, and add what mixing took of the step; the last exchange ends with the mixture alone."""
-        step: StateDict = {}
+        """Take the step, mix what the peer was before it, and add it; the last exchange ends with the mixture alone."""
+        x, step = trainable(peer), StateDict()
         if not peer.is_last:
             step = self._nesterov(peer) if self.form == "paper" else self._dimat_code(peer)
-        peer.adopt(moved_by(peer, average(peer, inbox, row), step, 1 - row.own))
+        before = with_parameters(peer, peer.tensors(), x)
+        peer.adopt(moved_by(peer, average(peer, inbox, row, before), step))
         peer.evaluate("after_merge")
 
     def _nesterov(self, peer: Peer) -> StateDict:
-        """Leave the peer at x + v and return v."""
+        """Return v; the peer is left at x + v."""
         v = peer.slot("velocity")
         peer.adopt(moved_by(peer, peer.state_dict(), v, self.momentum))
         ahead = local_displacement(peer)
@@ -67,9 +69,7 @@ class CDMSGD(Algorithm):
         return dict(v)
 
     def _dimat_code(self, peer: Peer) -> StateDict:
-        """Leave the peer at x - a (g + b m) and return that step."""
+        """Return the step -a (g + b m)."""
         m, g = peer.slot("velocity"), local_gradient(peer)
         m.update({name: self.momentum * m[name] + g[name] if m else g[name] for name in g})
-        step = {name: -peer.lr * (g[name] + self.momentum * m[name]) for name in g}
-        peer.adopt(moved_by(peer, peer.state_dict(), step))
-        return step
+        return {name: -peer.lr * (g[name] + self.momentum * m[name]) for name in g}

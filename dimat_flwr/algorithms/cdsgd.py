@@ -4,9 +4,9 @@ Update at peer i:
 
     x_i <- sum_j W_ij x_j - a g_i(x_i)
 
-The gradient is taken at the peer's model before mixing: the peer steps first and mixes x_i + d_i with the neighbours'
-x_j; what W_ii took of the step d_i is added afterwards. With ``training.local_steps`` H (the paper: 1) or whole epochs,
-the sum of H such steps from x_i takes the gradient's place. BatchNorm's statistics are mixed as the steps left them.
+The gradient is taken at the peer's model before mixing: the peer steps first, mixes what it was with the neighbours'
+x_j, and adds the step. With ``training.local_steps`` H (the paper: 1) or whole epochs, the sum of H such steps from x_i
+takes the gradient's place. BatchNorm's statistics are mixed as the steps left them.
 Sent: one state dict per neighbour and round.
 """
 
@@ -16,7 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Peer
 from dimat_flwr.algorithms.local_displacement import local_displacement
-from dimat_flwr.algorithms.parameters import moved_by
+from dimat_flwr.algorithms.parameters import moved_by, trainable, with_parameters
 from dimat_flwr.algorithms.weight_averaging import average
 from dimat_flwr.component import STRICT
 from dimat_flwr.topology import Row
@@ -26,6 +26,7 @@ from dimat_flwr.topology import Row
 class CDSGD(Algorithm):
     """Average with the neighbours and add the step from where the peer was."""
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Consensus-based distributed SGD (CDSGD)",
         description="average with the neighbours, minus the gradient at one's own model",
@@ -36,6 +37,8 @@ class CDSGD(Algorithm):
 
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:
         """Mix, and add the peer's own step; the last exchange ends with the mixture alone."""
+        x = trainable(peer)
         displacement = {} if peer.is_last else local_displacement(peer)
-        peer.adopt(moved_by(peer, average(peer, inbox, row), displacement, 1 - row.own))
+        before = with_parameters(peer, peer.tensors(), x)
+        peer.adopt(moved_by(peer, average(peer, inbox, row, before), displacement))
         peer.evaluate("after_merge")

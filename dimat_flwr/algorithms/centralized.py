@@ -25,6 +25,7 @@ from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
 class Centralized(Algorithm):
     """Every peer trains on everybody's data; the topology is not used."""
 
+    needs_mean: ClassVar[str] = "nobody sends anything"
     about: ClassVar[About] = About(
         name="Centralized training",
         description="every peer trains on all peers' data, in a simulation only: the upper bound",

@@ -48,6 +48,7 @@ class CGA(Algorithm):
 
     takes_any_optimizer: ClassVar[bool] = False
     takes_local_steps: ClassVar[bool] = False
+    needs_mean: ClassVar[str] = "the gradients of its second exchange would not be guarded"
     about: ClassVar[About] = About(
         name="Cross-gradient aggregation (CGA)",
         description="neighbours return their gradients at one's model; step where nobody's loss grows",

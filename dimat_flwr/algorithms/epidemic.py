@@ -38,6 +38,7 @@ class Epidemic(MergeAndTrain):
     readers: int = Field(default=2, ge=1)
     variant: Literal["oracle", "local"] = "oracle"
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Epidemic learning (EL)",
         description="send the model to a few random peers in each round, average what arrives, then train",

@@ -16,7 +16,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.algorithms.interface import About, Algorithm, Inbox, Outbox, Peer
-from dimat_flwr.algorithms.merge_record import recorded_merge
 from dimat_flwr.algorithms.weight_averaging import average
 from dimat_flwr.component import STRICT
 from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
@@ -43,6 +42,12 @@ class FedAvg(Algorithm):
         models_per_edge=1,
     )
 
+    @property
+    def needs_mean(self) -> str:
+        """Why no aggregation but the mean will do where models weigh what their senders claim."""
+        claimed = "a liar's model weighs as many samples as it claims; set algorithm.weighting=uniform"
+        return claimed if self.weighting == "samples" else ""
+
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:
         """Return one exchange of everybody with everybody, or of nobody where the schedule keeps silent."""
         mixing = Mixing.complete(view.peers) if view.mixing.edge_count else view.mixing
@@ -62,8 +67,7 @@ class FedAvg(Algorithm):
         own = peer.samples if self.weighting == "samples" else 1
         total = own + sum(counts.values())
         row = Row(own / total, {j: count / total for j, count in counts.items()})
-        with recorded_merge(peer, inbox, [row.own, *row.sources.values()]):
-            peer.adopt(average(peer, inbox, row))
+        peer.adopt(average(peer, inbox, row))
         peer.evaluate("after_merge")
         if not peer.is_last:
             peer.train()

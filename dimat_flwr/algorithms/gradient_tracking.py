@@ -41,6 +41,7 @@ class GradientTracking(Algorithm):
     """Mix models and trackers of the mean gradient; step along the tracker."""
 
     takes_any_optimizer: ClassVar[bool] = False
+    needs_mean: ClassVar[str] = "the trackers of the mean gradient that it mixes must keep their sum"
     about: ClassVar[About] = About(
         name="Gradient tracking (DSGT)",
         description="step along a running estimate of all peers' mean gradient; exact on different data",

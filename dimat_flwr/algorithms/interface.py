@@ -7,7 +7,7 @@ what follows each one, what the next one carries, and which state dict counts as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -126,6 +126,19 @@ class Peer(Protocol):
         does not use them, so that an exchange per minibatch costs no forward pass more.
         """
 
+    def aggregate(
+        self, own: Mapping[str, Tensor], neighbours: Iterable[tuple[int, Mapping[str, Tensor]]], row: Row
+    ) -> StateDict:
+        """Return what the run's ``aggregation`` makes of the models: sum_j W_ij x_j, or a rule that withstands liars.
+
+        The ``Merge`` that is recorded then has the weights that the models came to.
+
+        Args:
+            own: the peer's own state dict, on the model's device.
+            neighbours: (source, its state dict) for every source of ``row``, in their order, taken one at a time.
+            row: the peer's row of W.
+        """
+
     def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """Train for this round's local epochs or steps with the configured optimizer, and record it.
 
@@ -182,7 +195,7 @@ class Peer(Protocol):
         """Add an event to the run's record.
 
         A ``Merge`` is recorded for every step that had an inbox and weights, with those of its row; an algorithm that
-        mixes with others records its own.
+        mixes with others than ``aggregate`` records its own.
         """
 
     def aligned(self, source: int, order: Permutation) -> None:
@@ -201,6 +214,14 @@ class Algorithm(ABC):
     takes_local_steps: ClassVar[bool] = True
     # True where models are merged that are some rounds old.
     merges_old_models: ClassVar[bool] = False
+
+    @property
+    def needs_mean(self) -> str:
+        """Why no other ``aggregation`` than the mean goes with it; empty where ``peer.aggregate`` does all mixing.
+
+        Then every exchange whose rows sum to 1 is checked to have the neighbours that the aggregation needs.
+        """
+        return "it does not say that peer.aggregate does all its mixing"
 
     @property
     def keeps_own_frames(self) -> bool:

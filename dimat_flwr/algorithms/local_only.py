@@ -18,6 +18,7 @@ from dimat_flwr.topology import Exchange, Mixing, RoundView, Row
 class LocalOnly(MergeAndTrain):
     """Every peer trains alone; the topology is not used."""
 
+    needs_mean: ClassVar[str] = "nobody sends anything"
     about: ClassVar[About] = About(
         name="Local training",
         description="no communication at all: the lower bound",

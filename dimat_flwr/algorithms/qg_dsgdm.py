@@ -38,6 +38,7 @@ class QGDSGDm(Algorithm):
     decay: float | None = Field(default=None, ge=0, lt=1)
 
     takes_any_optimizer: ClassVar[bool] = False
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Quasi-global momentum (QG-DSGDm)",
         description="train with a momentum made of the merged model's way, then average",

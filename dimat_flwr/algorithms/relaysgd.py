@@ -36,6 +36,7 @@ class RelaySGD(Algorithm):
     """Train, pass on the sums of everybody's models along a tree, take their mean."""
 
     merges_old_models: ClassVar[bool] = True
+    needs_mean: ClassVar[str] = "its sums of models go on along the tree whole, with whatever a liar has put in"
     about: ClassVar[About] = About(
         name="RelaySGD",
         description="pass on sums of models along a tree: every peer averages everybody's, some of them old",

@@ -33,6 +33,7 @@ class SGP(Algorithm):
     """Push-sum gossip with local training from the de-biased model."""
 
     sums: ClassVar[Sums] = "columns"
+    needs_mean: ClassVar[str] = "push-sum passes on shares of mass, which must neither be clipped nor left out"
     about: ClassVar[About] = About(
         name="Stochastic gradient push (SGP)",
         description="push-sum averaging over a directed graph, then train",

@@ -5,14 +5,15 @@ permutation the identity, and the paper's baseline of that name (CVPR 2024, sect
 is decentralized SGD with the gradient at the mixture; D-PSGD (Lian et al. 2017) takes it before mixing, as ``cdsgd``.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
 from dimat_flwr.algorithms.interface import About, Inbox, Peer, StateDict
 from dimat_flwr.algorithms.merge_and_train import MergeAndTrain
 from dimat_flwr.component import STRICT
-from dimat_flwr.merging import Mixture
 from dimat_flwr.topology import Row
 
 
@@ -20,6 +21,7 @@ from dimat_flwr.topology import Row
 class WeightAveraging(MergeAndTrain):
     """Average the neighbours' weights as they are."""
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Weight averaging (WA)",
         description="average the neighbours' models without aligning them, then train",
@@ -33,9 +35,7 @@ class WeightAveraging(MergeAndTrain):
         return average(peer, inbox, row)
 
 
-def average(peer: Peer, inbox: Inbox, row: Row) -> StateDict:
-    """Return sum_j W_ij x_j over the peer's own and its sources' state dicts."""
-    mixture = Mixture(peer.tensors(), row.own)
-    for j, payload in inbox.items():
-        mixture.add(payload.tensors, row.sources[j])
-    return mixture.result()
+def average(peer: Peer, inbox: Inbox, row: Row, own: Mapping[str, Tensor] | None = None) -> StateDict:
+    """Return sum_j W_ij x_j, or another ``aggregation``, of the sources' models and the peer's own (``own``)."""
+    sources = ((j, payload.tensors) for j, payload in inbox.items())
+    return peer.aggregate(peer.tensors() if own is None else own, sources, row)

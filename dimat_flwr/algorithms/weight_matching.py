@@ -25,6 +25,7 @@ from dimat_flwr.topology import Row
 class WeightMatching(MergeAndTrain):
     """Align the neighbours' units to one's own by their weights, average, then train."""
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Weight matching (WM)",
         description="align the neighbours' models by their weights (Git Re-Basin), average them, then train",
@@ -39,7 +40,7 @@ class WeightMatching(MergeAndTrain):
         return True
 
     def merge(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
-        """Return sum_j W_ij P_ij x_j, and record what moved."""
+        """Return sum_j W_ij P_ij x_j, or another aggregation of the aligned models, and record what moved."""
         record_warnings(peer)
         mixed = align_and_mix(
             peer.model,
@@ -49,6 +50,7 @@ class WeightMatching(MergeAndTrain):
             spec=peer.spec,
             method="weight",
             generator=peer.generator("weight matching"),
+            mix=lambda own, aligned: peer.aggregate(own, zip(inbox, aligned, strict=True), row),
         )
         for j, order in zip(inbox, mixed.permutations, strict=True):
             peer.aligned(j, order)

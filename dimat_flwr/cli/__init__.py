@@ -1,8 +1,9 @@
-"""The command ``dimat-flwr``: runs in one process, what they left, and merging networks with their symmetries."""
+"""The command ``dimat-flwr``: runs in one process, what they left, keys, and merging networks by their symmetries."""
 
 import typer
 
 from dimat_flwr.cli.catalogue import algorithms, topology
+from dimat_flwr.cli.keys import keys
 from dimat_flwr.cli.local import local
 from dimat_flwr.cli.merge_adapters import merge_adapters
 from dimat_flwr.cli.merge_checkpoints import merge_checkpoints
@@ -22,6 +23,7 @@ app.command()(report)
 app.command()(compare)
 app.command()(algorithms)
 app.command()(topology)
+app.add_typer(keys, name="keys")
 app.command("spec")(show_spec)
 app.command("verify")(verify_spec)
 app.command("merge")(merge_checkpoints)

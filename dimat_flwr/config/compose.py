@@ -28,6 +28,10 @@ NODE_KEYS = {
     "data-dir": "data_dir",
     "output-dir": "output_dir",
     "cache-dir": "cache_dir",
+    "state-dir": "checkpoint.dir",
+    "key-file": "security.key_file",
+    "known-peers": "security.known_peers",
+    "seal": "security.seal",  # so that a device can insist, whatever the run says
 }
 EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds no part
 

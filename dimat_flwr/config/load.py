@@ -152,6 +152,13 @@ def _faults_together(config: Config) -> list[str]:
             f"correction '{config.choices['correction']}' learns from what a merge makes of fresh models, and "
             f"algorithm '{config.choices['algorithm']}' merges old ones too; choose correction: none or proximal"
         )
+    if not config.aggregation.is_mean:
+        problems += [
+            f"{group} '{config.choices[group]}' goes with no other aggregation than the mean, not with "
+            f"'{config.choices['aggregation']}': {part.needs_mean}"
+            for group, part in (("algorithm", config.algorithm), ("final_merge", config.final_merge))
+            if part.needs_mean
+        ]
     if not config.algorithm.takes_local_steps and config.training.local_steps != 1:
         problems.append(
             f"algorithm '{config.choices['algorithm']}' takes one minibatch a round and would ignore "

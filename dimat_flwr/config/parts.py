@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, get_type_hints
 
+from dimat_flwr.algorithms.aggregations import Aggregation
 from dimat_flwr.algorithms.corrections import LocalCorrection
 from dimat_flwr.algorithms.final_merge import FinalMerge
 from dimat_flwr.algorithms.interface import Algorithm
-from dimat_flwr.config.settings import BatchNormSettings, EvaluateSettings, TrainingSettings
+from dimat_flwr.config.settings import (
+    BatchNormSettings,
+    CheckpointSettings,
+    EvaluateSettings,
+    SecuritySettings,
+    TrainingSettings,
+)
 from dimat_flwr.data import DataSource, Partition
 from dimat_flwr.instruments import Instruments
 from dimat_flwr.learning import LrSchedule, Optimizer
@@ -41,11 +48,14 @@ class Config:
     optimizer: Annotated[Optimizer, _PART]
     lr_schedule: Annotated[LrSchedule, _PART]
     correction: Annotated[LocalCorrection, _PART]
+    aggregation: Annotated[Aggregation, _PART]
     codec: Annotated[Codec, _PART]
     instruments: Annotated[Instruments, _PART]
     training: Annotated[TrainingSettings, _SECTION]
     evaluate: Annotated[EvaluateSettings, _SECTION]
     batchnorm: Annotated[BatchNormSettings, _SECTION]
+    checkpoint: Annotated[CheckpointSettings, _SECTION]
+    security: Annotated[SecuritySettings, _SECTION]
     relay: Annotated[RelaySettings, _SECTION]
     model: Mapping[str, Any]
     seed: int

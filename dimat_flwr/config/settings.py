@@ -68,6 +68,19 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class CheckpointSettings:
+    """What a peer keeps on its disk after each exchange.
+
+    Attributes:
+        save: ``auto``: not in a simulation; ``always``; ``never``.
+        dir: the folder that takes a folder for each run; None: the run's own folder below ``output_dir``.
+    """
+
+    save: Literal["auto", "always", "never"]
+    dir: str | None = Field(min_length=1)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class EvaluateSettings:
     """When and how a peer measures its accuracy.
 
@@ -81,6 +94,39 @@ class EvaluateSettings:
     every: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     save_models: bool
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SecuritySettings:
+    """Whether payloads are signed and sealed, so that the relay need not be trusted with them.
+
+    Attributes:
+        sign: sign every payload, and read no other.
+        seal: encrypt it for its readers, too.
+        key_file: this peer's identity, on its own machine, made by ``dimat-flwr keys new``; ``{peer}`` in it stands for
+            the peer's place. None: only in a simulation, where every peer makes one up.
+        known_peers: file with the others' public identities, a line ``place public-key`` each; None: they are taken
+            from the relay on first use.
+    """
+
+    sign: bool
+    seal: bool
+    key_file: str | None = Field(default=None, min_length=1)
+    known_peers: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _nothing_without_a_signature(self) -> Self:
+        if not self.sign:
+            given = {"seal": self.seal, "key_file": self.key_file, "known_peers": self.known_peers}
+            asked = ", ".join(name for name, value in given.items() if value)
+            if asked:
+                raise ValueError(
+                    f"{asked} needs sign=true: without a signature the relay could put its own payload in another's "
+                    "place, sealed or not"
+                )
+        elif self.known_peers is not None and self.key_file is None:
+            raise ValueError("known_peers needs key_file: an identity that is made up for a run is known to nobody")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -1,5 +1,6 @@
 """One peer's samples as minibatches, made on the device from what is stored: gather, augment, prepare."""
 
+import copy
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -136,6 +137,19 @@ class PeerData:
         wanted = min(samples, len(self))
         bounds = (_bounds(position, wanted, batch_size) for position in range(_count(wanted, batch_size)))
         return [self._inputs(order, None, start, stop) for start, stop in bounds]
+
+    def part(self, samples: int, generator: torch.Generator) -> "PeerData":
+        """Return so many of these samples, drawn without replacement; all, in random order, if there are fewer.
+
+        Args:
+            samples: how many, >= 1.
+            generator: a CPU generator.
+        """
+        order, _ = self._draw(generator, augment=False)
+        part = copy.copy(self)
+        part.indices, part.labels = self.indices[order[:samples]], self.labels[order[:samples]]
+        part._drawn = None
+        return part
 
     def _draw(self, generator: torch.Generator, augment: bool) -> tuple[Tensor, Augmentation | None]:
         """Draw an epoch's order and augmentation at once: one small transfer to the device instead of one per batch."""

@@ -19,6 +19,7 @@ from dimat_flwr.symmetry import Permutation, PermutationSpec
 
 State = Mapping[str, Tensor]
 Neighbour = State | Callable[[], State]  # a state dict, or what loads it when its turn has come
+Mix = Callable[[State, Iterator[State]], dict[str, Tensor]]
 BatchNormPolicy = Literal["recalibrate", "average", "keep"]
 
 
@@ -130,6 +131,7 @@ def align_and_mix(
     generator: torch.Generator | None = None,
     keep: Collection[str] = (),
     repair: bool = False,
+    mix: Mix | None = None,
     **matching: Unpack[MatchingOptions],
 ) -> Merged:
     """Return w_0 x_mine + sum_j w_j P_j x_j, all tensors mixed alike: BatchNorm's statistics are not yet true of it.
@@ -148,8 +150,10 @@ def align_and_mix(
         method: how neighbours are aligned, ``"activation"``, ``"weight"``, ``"weight_from_activation"`` or ``"none"``;
             see ``align``.
         generator: a CPU generator, for weight matching; None: see ``match_weights``.
-        keep: names of tensors that stay mine.
+        keep: names of tensors that stay mine in the sum.
         repair: restore the hidden units' variance (``Repair``), for networks without BatchNorm.
+        mix: makes one state dict of mine and the aligned ones, which are aligned while it takes them, in the
+            neighbours' order; it must take them all. None: the sum.
         **matching: the settings of activation matching (``match_activations``).
 
     Raises:
@@ -163,33 +167,41 @@ def align_and_mix(
         raise MergeError("aligning and variance repair need spec=find_permutation_spec(model, example_input).")
     device = device_of(model)
     ours = on_device(mine, device)
-    mixture = Mixture(ours, row[0], keep=keep)
     repairing = Repair(model, spec, batches) if repair and spec is not None else None
     if repairing is not None:
         repairing.add_ancestor(ours, row[0])
+    permutations: list[Permutation] = []
+    number = 0
 
-    def take_in(together: Sequence[State], before: int) -> Sequence[Permutation]:
+    def take_in(together: Sequence[State], before: int) -> Iterator[State]:
         found: Sequence[Permutation] = []
         _check_neighbours(ours, together, before, len(row) - 1)
         if method != "none" and spec is not None:
             found = find_permutations(
                 model, ours, together, spec, batches, method=method, generator=generator, **matching
             )
+            permutations.extend(found)
         for offset, theirs in enumerate(together):
             aligned = spec.apply(theirs, found[offset]) if found and spec is not None else theirs
-            mixture.add(aligned, row[before + offset + 1])
             if repairing is not None:
                 repairing.add_ancestor(on_device(aligned, device), row[before + offset + 1])
-        return found
+            yield aligned
 
-    permutations: list[Permutation] = []
-    number = 0
-    for together in _together(neighbours):
-        permutations.extend(take_in(together, number))
-        number += len(together)
+    def all_aligned() -> Iterator[State]:
+        nonlocal number
+        for together in _together(neighbours):
+            yield from take_in(together, number)
+            number += len(together)
+
+    def summed(ours: State, aligned: Iterator[State]) -> dict[str, Tensor]:
+        mixture, weights = Mixture(ours, row[0], keep=keep), iter(row[1:])
+        for theirs in aligned:
+            mixture.add(theirs, next(weights))
+            del theirs  # so that nobody holds this one while the next is loaded
+        return mixture.result()
+
+    mixed = (mix or summed)(ours, all_aligned())
     check_row(row, number)
-
-    mixed = mixture.result()
     if repairing is not None:
         mixed = repairing.correct(mixed)
     return Merged(mixed, tuple(permutations), tuple(share_moved(permutation) for permutation in permutations))

@@ -1,7 +1,7 @@
 """One exchange at one peer: open the inbox, let the algorithm work, publish for the next exchange, keep the model."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -14,17 +14,19 @@ from dimat_flwr.config import Config
 from dimat_flwr.events import MAX_REASON, Merge, PeerEvent, Rejected, clip
 from dimat_flwr.learning import TrainingError
 from dimat_flwr.merging import MergeError
-from dimat_flwr.peer.inbox import open_inbox
+from dimat_flwr.peer.inbox import arrivals, open_inbox
+from dimat_flwr.peer.keys import protection
 from dimat_flwr.peer.observing import Observing
 from dimat_flwr.peer.session import Session
 from dimat_flwr.peer.state import PeerState
+from dimat_flwr.security.protection import Protection
 from dimat_flwr.topology import Row
 from dimat_flwr.topology.exchange import START
 from dimat_flwr.wire import names
 from dimat_flwr.wire.codecs.base import Codec
 from dimat_flwr.wire.codecs.float32 import Float32
 from dimat_flwr.wire.instruction import Handler, Instruction
-from dimat_flwr.wire.payload import Payload, to_record
+from dimat_flwr.wire.payload import Expected, Payload, to_record
 
 # What a model that a neighbour's numbers have ruined may raise in the step that follows the merge.
 _RUINED = (TrainingError, MergeError, ArithmeticError)
@@ -87,9 +89,10 @@ def _attempt(
     config: Config, instruction: Instruction, content: RecordDict, state: PeerState, refused: Mapping[int, str]
 ) -> Done:
     session = Session(config, instruction, state, _acting(config, instruction))
-    inbox, row = _open(config, instruction, content, session, state, refused)
+    guard = protection(config, instruction, state.trust, session.record)
+    inbox, row = _open(config, instruction, content, session, state, guard, refused)
     try:
-        outbox = _act(config, instruction, session, state, inbox, row)
+        outbox = _act(config, instruction, session, state, guard, inbox, row)
     except _RUINED as error:
         raise _RuinedError(error, inbox) from error
     events = [Rejected(source=source, reason=reason) for source, reason in refused.items()]
@@ -102,14 +105,21 @@ def _open(
     content: RecordDict,
     session: Session,
     state: PeerState,
+    guard: Protection | None,
     refused: Mapping[int, str],
 ) -> tuple[Inbox, Row]:
     algorithm, codec = _acting(config, instruction), _codec(config, instruction.handler)
-    return open_inbox(content, instruction, algorithm, codec, session, state, refused=refused)
+    return open_inbox(content, instruction, algorithm, codec, session, state, guard, refused=refused)
 
 
 def _act(
-    config: Config, instruction: Instruction, session: Session, state: PeerState, inbox: Inbox, row: Row
+    config: Config,
+    instruction: Instruction,
+    session: Session,
+    state: PeerState,
+    guard: Protection | None,
+    inbox: Inbox,
+    row: Row,
 ) -> dict[str, ArrayRecord]:
     algorithm = _acting(config, instruction)
     if instruction.exchange == START:
@@ -123,14 +133,20 @@ def _act(
         session.finish()
     elif session.evaluated and config.evaluate.save_models:
         session.keep_model()
-    return _publish(config, instruction, session, state)
+    return _publish(config, instruction, session, state, guard)
 
 
 def _observe(config: Config, instruction: Instruction, content: RecordDict, state: PeerState) -> Done:
     """Do one exchange for instruments; the peer's model stays what it is."""
     session = Session(config, instruction, state, _acting(config, instruction))
-    Observing(config.instruments, session, state).step(instruction, content, _codec(config, instruction.handler))
-    outbox = _publish(config, instruction, session, state)
+    guard = protection(config, instruction, state.trust, session.record)
+    codec = _codec(config, instruction.handler)
+
+    def arrived(expected: Expected) -> Iterator[tuple[int, Payload]]:
+        return arrivals(content, instruction, expected, codec, session, state, guard)
+
+    Observing(config.instruments, session, state).step(instruction.exchange, arrived)
+    outbox = _publish(config, instruction, session, state, guard)
     return Done(session.close(), session.events, outbox)
 
 
@@ -139,12 +155,15 @@ def _step(algorithm: Algorithm, exchange: str, session: Session, inbox: Inbox, r
     before, apart, began = len(session.events), session.seconds_apart, time.perf_counter()
     algorithm.step(exchange, session, inbox, row)
     seconds = time.perf_counter() - began - (session.seconds_apart - apart)
-    if inbox and row.sums != "none" and not any(isinstance(event, Merge) for event in session.events[before:]):
-        weights = [row.own, *(row.sources[j] for j in inbox)]
+    mixed = session.aggregated or (row if row.sums != "none" else None)
+    if inbox and mixed and not any(isinstance(event, Merge) for event in session.events[before:]):
+        weights = [mixed.own, *(mixed.sources[j] for j in inbox)]
         session.events.insert(before, Merge(sources=list(inbox), weights=weights, seconds=round(seconds, 3)))
 
 
-def _publish(config: Config, instruction: Instruction, session: Session, state: PeerState) -> dict[str, ArrayRecord]:
+def _publish(
+    config: Config, instruction: Instruction, session: Session, state: PeerState, guard: Protection | None
+) -> dict[str, ArrayRecord]:
     """Return the records for the next exchange: what somebody will read, and nothing else."""
     coming = instruction.next
     if coming is None:
@@ -173,7 +192,10 @@ def _publish(config: Config, instruction: Instruction, session: Session, state: 
     records = {}
     for reader, payload in contents.items():
         readers = coming.readers if reader is None else [reader]
-        records[names.outbox(reader)] = to_record(codec.encode(payload, passages[reader], state.codec, readers))
+        blob = codec.encode(payload, passages[reader], state.codec, readers)
+        if guard is not None:
+            blob = guard.protect(blob, passages[reader], codec, readers)
+        records[names.outbox(reader)] = to_record(blob)
     return records
 
 

@@ -8,6 +8,7 @@ from dimat_flwr.algorithms.interface import Algorithm, Inbox
 from dimat_flwr.events import MAX_REASON, Rejected, clip
 from dimat_flwr.peer.session import Session
 from dimat_flwr.peer.state import PeerState
+from dimat_flwr.security.protection import Protection
 from dimat_flwr.topology import Row
 from dimat_flwr.wire import names
 from dimat_flwr.wire.codecs.base import Codec
@@ -22,6 +23,7 @@ def open_inbox(
     codec: Codec,
     session: Session,
     state: PeerState,
+    protection: Protection | None,
     *,
     refused: Collection[int] = (),
 ) -> tuple[Inbox, Row]:
@@ -34,12 +36,13 @@ def open_inbox(
         codec: reads them.
         session: takes a ``Rejected`` event, and a place among the absent, for each payload that may not be used.
         state: holds the codec's memory, which changes only by blobs that can be read.
+        protection: opens signed and sealed blobs; None in a run that does not sign.
         refused: sources to do without; theirs are read all the same, since their codec goes on from what it sent.
     """
     if not instruction.row.sources:
         return {}, instruction.row
     expected = algorithm.expects(instruction.exchange, session)
-    inbox = dict(arrivals(content, instruction, expected, codec, session, state, refused=refused))
+    inbox = dict(arrivals(content, instruction, expected, codec, session, state, protection, refused=refused))
     return inbox, instruction.row.restricted_to(inbox)
 
 
@@ -50,6 +53,7 @@ def arrivals(
     codec: Codec,
     session: Session,
     state: PeerState,
+    protection: Protection | None,
     *,
     refused: Collection[int] = (),
 ) -> Iterator[tuple[int, Payload]]:
@@ -62,6 +66,7 @@ def arrivals(
         codec: reads them.
         session: takes note of those that may not be used.
         state: holds the codec's memory.
+        protection: opens what is signed or sealed.
         refused: sources to do without.
     """
     for source in instruction.row.sources:
@@ -70,6 +75,8 @@ def arrivals(
         passage = session.passage(published_for, instruction.exchange, source, reader)
         try:
             blob = from_record(content.get(names.inbox(source)))
+            if protection is not None:
+                blob = protection.open(blob, passage, codec)
             memory = dict(state.codec)
             payload = codec.decode(blob, passage, expected, memory)
         # Bytes from outside may break a codec in ways that nobody thought of: they are the sender's fault, not ours.

@@ -1,5 +1,6 @@
 """A peer's model with what it takes to train and measure it: data, optimizer, gradients, BatchNorm, evaluation."""
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
@@ -23,7 +24,7 @@ from dimat_flwr.learning import (
     train_epochs,
     train_steps,
 )
-from dimat_flwr.merging import recalibrate_batchnorm
+from dimat_flwr.merging import MergeError, recalibrate_batchnorm
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.initial_state import initial_state
 from dimat_flwr.peer.state import PeerState
@@ -204,6 +205,39 @@ class Learner:
             with self._settled():
                 self._state.measured = self._evaluate()
         return self._state.measured
+
+    @property
+    def unmixed(self) -> frozenset[str]:
+        """Names of BatchNorm statistics that nobody takes from a mixture: they are kept, or measured anew."""
+        return frozenset() if self._config.batchnorm.policy == "average" else self._shell.statistics
+
+    def own_loss(self, at: Mapping[str, Tensor], samples: int, generator: torch.Generator) -> float:
+        """Return the mean loss of a state dict on some of the peer's own training samples, without augmentation.
+
+        It is measured as a mixture would be: BatchNorm's statistics are its own with ``batchnorm.policy: average``, the
+        peer's with ``keep``, and measured on these samples with ``recalibrate``. Infinite where it is no number.
+
+        Args:
+            at: the state dict.
+            samples: how many to draw; all if the peer has fewer.
+            generator: a CPU generator, from which they are drawn.
+        """
+        part, settings = self.data.part(samples, generator), self._config
+        mine = self.state_dict()
+        try:
+            if settings.batchnorm.policy == "keep":
+                at = {**at, **{name: mine[name] for name in self._shell.statistics}}
+            self._shell.fill(at)
+            if settings.batchnorm.policy == "recalibrate":
+                recalibrate_batchnorm(self.model, [inputs for inputs, _ in part.in_order(len(part))])
+            task, precision = self._dataset.task, settings.training.precision
+            batch_size = settings.evaluate.batch_size
+            loss = evaluate(self.model, part, task, batch_size=batch_size, precision=precision).loss
+        except MergeError:  # its numbers are so large that they give no statistics
+            return math.inf
+        finally:
+            self._shell.fill(mine)
+        return loss if math.isfinite(loss) else math.inf
 
     def trained(self) -> Training | None:
         """Return what was trained in this message, None if nothing was; and begin anew."""

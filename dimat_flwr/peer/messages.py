@@ -14,6 +14,8 @@ from flwr.app import RecordDict
 from dimat_flwr.config import Config
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
+from dimat_flwr.peer.keys import introduce
+from dimat_flwr.peer.memory import Memory
 from dimat_flwr.peer.setup import check_setup
 from dimat_flwr.peer.state import load_state, save_state
 from dimat_flwr.wire import names
@@ -40,7 +42,7 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         instruction = read_instruction(content.config_records.get(names.INSTRUCTION))
         config = configuration(run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
-            return _set_up(config, instruction, node_config)
+            return _set_up(config, instruction, node_config, state)
         return _exchange(config, instruction, content, state)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
@@ -49,19 +51,27 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         return _reply(Report(error=traceback.format_exc()))
 
 
-def _set_up(config: Config, instruction: Instruction, node_config: Scalars) -> RecordDict:
+def _set_up(config: Config, instruction: Instruction, node_config: Scalars, state: RecordDict) -> RecordDict:
     place = _place(node_config)
+    kept = load_state(state)
+    introduction = introduce(config, instruction, place, kept.trust)
     check_setup(config, instruction, place)
-    return _reply(Report(place=place))
+    if introduction:
+        save_state(kept, state)
+    return _reply(Report(place=place, introduction=introduction))
 
 
 def _exchange(config: Config, instruction: Instruction, content: RecordDict, state: RecordDict) -> RecordDict:
-    done = work_off(config, instruction, content, lambda: load_state(state))
-    reply = _reply(Report(events=done.events))
+    memory = Memory(config, instruction, state)
+    if (answered := memory.answered()) is not None:
+        return answered
+    before = memory.before()
+    done = work_off(config, instruction, content, before)
+    done.state.number = instruction.number
+    reply = _reply(Report(events=[*memory.notes, *done.events]))
     for name, record in done.outbox.items():
         reply[name] = record
-    save_state(done.state, state)
-    return reply
+    return memory.keep(done.state, reply)
 
 
 def _reply(report: Report) -> RecordDict:

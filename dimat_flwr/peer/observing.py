@@ -1,9 +1,8 @@
 """A peer's part in the instruments: it sends copies of what they look at, and measures what comes back; no more."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from flwr.app import RecordDict
 from torch import Tensor
 
 from dimat_flwr.algorithms.interface import StateDict
@@ -11,15 +10,14 @@ from dimat_flwr.events import Consensus, Counterfactual, GradientNorm, Note, Sta
 from dimat_flwr.instruments import BEFORE, GRADIENTS, MEAN, MODELS, Instruments, StreamingMean
 from dimat_flwr.learning import TrainingError
 from dimat_flwr.merging import MergeError
-from dimat_flwr.peer.inbox import arrivals
 from dimat_flwr.peer.session import Session
 from dimat_flwr.peer.state import PeerState
-from dimat_flwr.wire.codecs.base import Codec
-from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.payload import Expected, Payload
 
 # What a model that nobody would adopt may raise when it is measured.
 _UNMEASURABLE = (TrainingError, MergeError, ArithmeticError)
+# Reads the payloads, which must look as it is told, one by one: source and payload.
+Arrived = Callable[[Expected], Iterable[tuple[int, Payload]]]
 _COUNT = "models"  # the number beside a mean: of how many models it is one
 
 
@@ -46,34 +44,36 @@ class Observing:
         )
         return Payload(tensors, numbers) if tensors else None
 
-    def step(self, instruction: Instruction, content: RecordDict, codec: Codec) -> None:
+    def step(self, exchange: str, arrived: Arrived) -> None:
         """Look at what arrived, and record what there is to see; what cannot be measured is recorded as a warning."""
         try:
-            if instruction.exchange == MEAN:
-                self._look_at_mean(instruction, content, codec)
+            if exchange == MEAN:
+                self._look_at_mean(arrived)
             elif self._session.index == self._instruments.observer:
-                look = self._look_at_gradients if instruction.exchange == GRADIENTS else self._look_at_models
-                look(instruction, content, codec)
+                if exchange == GRADIENTS:
+                    self._look_at_gradients(arrived)
+                else:
+                    self._look_at_models(exchange, arrived)
         except _UNMEASURABLE as error:
-            text = clip(f"{instruction.exchange} cannot be measured: {error}", 200)
+            text = clip(f"{exchange} cannot be measured: {error}", 200)
             self._session.record(Note(name="warning", values={"of": "instruments", "text": text}))
 
-    def _look_at_models(self, instruction: Instruction, content: RecordDict, codec: Codec) -> None:
-        own = self._model() if instruction.exchange == MODELS else floats(self._session.counted())
+    def _look_at_models(self, exchange: str, arrived: Arrived) -> None:
+        own = self._model() if exchange == MODELS else floats(self._session.counted())
         mean = StreamingMean(apart=[name for name, _ in self._session.model.named_parameters()])
-        self._take_in(mean, own, instruction, content, codec)
+        self._take_in(mean, own, arrived)
         if self._instruments.consensus:
-            merged = instruction.exchange == MODELS and instruction.round > 0
+            merged = exchange == MODELS and self._session.round > 0
             stage: Stage = "after_merge" if merged else "after_training"
             self._session.record(Consensus(stage=stage, distance=mean.distance(), models=mean.count))
-        if instruction.exchange == MODELS and (self._instruments.counterfactual or self._instruments.gradient):
+        if exchange == MODELS and (self._instruments.counterfactual or self._instruments.gradient):
             self._keep("mean", {name: tensor.to(own[name].dtype) for name, tensor in mean.mean().items()})
             self._state.observed[_COUNT] = torch.tensor(mean.count)
 
-    def _look_at_mean(self, instruction: Instruction, content: RecordDict, codec: Codec) -> None:
+    def _look_at_mean(self, arrived: Arrived) -> None:
         mean, count = self._take("mean"), self._count()
         expected = Expected(floats(self._session.tensors()), {_COUNT: (1.0, float(self._session.peers))})
-        for _, payload in arrivals(content, instruction, expected, codec, self._session, self._state):
+        for _, payload in arrived(expected):
             mean, count = dict(payload.tensors), payload.numbers[_COUNT]
         self._state.observed.clear()
         if not mean:
@@ -85,20 +85,18 @@ class Observing:
             found = Counterfactual(accuracy=accuracy, local_accuracy=local, loss=loss, models=int(count))
             self._session.record(found)
 
-    def _look_at_gradients(self, instruction: Instruction, content: RecordDict, codec: Codec) -> None:
+    def _look_at_gradients(self, arrived: Arrived) -> None:
         own, mean = self._take("gradient"), StreamingMean()
         if not own:
             return  # it could not be measured here, and a warning said so
-        self._take_in(mean, own, instruction, content, codec)
+        self._take_in(mean, own, arrived)
         norm = float(torch.stack([tensor.square().sum() for tensor in mean.mean().values()]).sum().sqrt())
         self._session.record(GradientNorm(norm=norm, models=mean.count))
 
-    def _take_in(
-        self, mean: StreamingMean, own: StateDict, instruction: Instruction, content: RecordDict, codec: Codec
-    ) -> None:
+    def _take_in(self, mean: StreamingMean, own: StateDict, arrived: Arrived) -> None:
         """Add the peer's own tensors and those that arrived, of which only one set at a time is in memory."""
         mean.add(own)
-        for _, payload in arrivals(content, instruction, Expected(own), codec, self._session, self._state):
+        for _, payload in arrived(Expected(own)):
             mean.add(payload.tensors)
             del payload
 

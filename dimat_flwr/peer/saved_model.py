@@ -15,9 +15,9 @@ from dimat_flwr.events import Final
 from dimat_flwr.wire.instruction import Instruction
 
 
-def run_folder(config: Config, run: str) -> Path:
-    """Return the folder of a run on this machine."""
-    return Path(config.output_dir).expanduser().absolute() / run
+def run_folder(config: Config, run: str, base: str | None = None) -> Path:
+    """Return the folder of a run on this machine, below ``output_dir`` or below ``base``."""
+    return Path(base or config.output_dir).expanduser().absolute() / run
 
 
 def save_model(config: Config, instruction: Instruction, state: Mapping[str, Tensor]) -> Callable[..., Final]:

@@ -1,7 +1,7 @@
 """One peer during one exchange: the ``algorithms.interface.Peer`` that an algorithm sees, on learner and state."""
 
 import time
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dimat_flwr.algorithms.interface import Algorithm, StateDict
 from dimat_flwr.config import Config
-from dimat_flwr.events import Absence, Aligned, PeerEvent, Stage, UnitsMoved
+from dimat_flwr.events import Absence, Aligned, Note, PeerEvent, Stage, UnitsMoved, clip
 from dimat_flwr.events import Evaluation as EvaluationEvent
 from dimat_flwr.learning import Batch, Correction, Evaluation, local_accuracy
 from dimat_flwr.merging import share_moved, shares_moved
@@ -22,6 +22,7 @@ from dimat_flwr.peer.setup import POOLED
 from dimat_flwr.peer.state import PeerState
 from dimat_flwr.seeding import derive_seed
 from dimat_flwr.symmetry import Permutation, PermutationSpec
+from dimat_flwr.topology import Row
 from dimat_flwr.wire.codecs.base import Passage
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.payload import Payload
@@ -32,6 +33,7 @@ class Session:
 
     Attributes:
         events: what happened so far, in order.
+        aggregated: what the models of this exchange came to weigh; None before they are aggregated.
         absent: sources whose payload is missing, also those that were found unusable here.
         evaluated: whether an accuracy was recorded in this exchange.
         seconds_apart: what was spent on training and measuring, which is no merging.
@@ -52,6 +54,7 @@ class Session:
         self._algorithm = algorithm
         self.events: list[PeerEvent] = []
         self.absent: dict[int, Absence] = dict(instruction.absent)
+        self.aggregated: Row | None = None
         self.evaluated = False
         self.seconds_apart = 0.0
         self._moved: list[dict[str, float]] = []  # by alignment: group -> share
@@ -141,6 +144,16 @@ class Session:
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
         """Make a mixed state dict the model."""
         self._learner.adopt(mixed)
+
+    def aggregate(
+        self, own: Mapping[str, Tensor], neighbours: Iterable[tuple[int, Mapping[str, Tensor]]], row: Row
+    ) -> StateDict:
+        """Return what the run's aggregation makes of the models."""
+        found = self._config.aggregation.aggregate(own, row, neighbours, self._learner.unmixed, self._own_loss)
+        self.aggregated = found.row
+        if found.kept:
+            self.record(Note(name="aggregation", values={"kept_own_model": clip(found.kept, 200)}))
+        return found.state
 
     def train(self, correct: Correction | None = None, *, pooled: bool = False) -> None:
         """Train for the round's epochs or steps."""
@@ -278,6 +291,10 @@ class Session:
     def _allow(self, pooled: bool) -> None:
         if pooled and not self._instruction.simulation:
             raise PeerSetupError(POOLED)
+
+    def _own_loss(self, state: Mapping[str, Tensor], samples: int) -> float:
+        """Return the loss on some of the peer's own samples, the same ones for all models of a round."""
+        return self._learner.own_loss(state, samples, self.generator("aggregation"))
 
     def _correction_slot(self, name: str) -> MutableMapping[str, Tensor]:
         return self.slot(f"correction/{name}")

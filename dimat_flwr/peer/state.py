@@ -1,4 +1,4 @@
-"""What a peer keeps from one message to the next, in Flower's ``context.state``; it never leaves the peer."""
+"""What a peer keeps from one message to the next, in Flower's ``context.state`` and in checkpoints; it stays there."""
 
 import json
 from collections.abc import Mapping
@@ -17,6 +17,23 @@ _SEPARATOR = "\x1f"  # between the parts of a tensor's name; no module or parame
 
 
 @dataclass
+class Trust:
+    """What a peer knows of keys in a run that signs; empty in others.
+
+    Attributes:
+        secret: of an identity that was made for this simulation, in hexadecimal; empty where there is a key file.
+        nonce: what this peer said of itself in its introduction, in hexadecimal.
+        introductions: place -> what the others said of themselves; they do not change any more.
+        heard: see ``Protection``.
+    """
+
+    secret: str = ""
+    nonce: str = ""
+    introductions: dict[int, str] = field(default_factory=dict)
+    heard: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
 class PeerState:
     """A peer between two messages.
 
@@ -31,6 +48,8 @@ class PeerState:
         observed: what instruments look at later in the round.
         batches_drawn: minibatches taken one at a time so far, so that the next one goes on in the epoch's order.
         measured: the last evaluation while the model has not changed since.
+        number: the exchange that the peer finished last, by its place in the run; -1 before the first.
+        trust: keys.
     """
 
     model: dict[str, Tensor] = field(default_factory=dict)
@@ -42,42 +61,68 @@ class PeerState:
     observed: dict[str, Tensor] = field(default_factory=dict)
     batches_drawn: int = 0
     measured: Evaluation | None = None
+    number: int = -1
+    trust: Trust = field(default_factory=Trust)
 
 
 def load_state(records: RecordDict) -> PeerState:
     """Read a peer's state from ``context.state``; a fresh one where there is none. Its tensors may be written to."""
     if _FACTS not in records.config_records:
         return PeerState()
-    facts = json.loads(str(records.config_records[_FACTS]["json"]))
-    state = PeerState(stale=facts["stale"], batches_drawn=facts["batches_drawn"])
-    if facts["measured"] is not None:
-        loss, correct, counts = facts["measured"]
-        state.measured = Evaluation(loss, np.array(correct, np.int64), np.array(counts, np.int64))
-    for name, tensor in unpack_own(records.array_records[_BLOB]["tensors"].data).items():
-        part, *path = name.split(_SEPARATOR)
-        if part == "slots":
-            state.slots.setdefault(path[0], {})[path[1]] = tensor
-        else:
-            getattr(state, part)[path[0]] = tensor
-    return state
+    return unpack_state(
+        records.array_records[_BLOB]["tensors"].data, json.loads(str(records.config_records[_FACTS]["json"]))
+    )
+
+
+def kept_number(records: RecordDict) -> int:
+    """Return the exchange that the peer finished last as ``context.state`` has it, -1 where there is none."""
+    facts = records.config_records.get(_FACTS)
+    return -1 if facts is None else int(json.loads(str(facts["json"]))["number"])
 
 
 def save_state(state: PeerState, records: RecordDict) -> None:
     """Put a peer's state into ``context.state``, replacing what was there."""
+    blob, facts = pack_state(state)
+    records[_BLOB] = ArrayRecord({"tensors": Array("uint8", (len(blob),), "dimat.state", blob)})
+    records[_FACTS] = ConfigRecord({"json": json.dumps(facts)})
+
+
+def pack_state(state: PeerState) -> tuple[bytes, dict[str, Any]]:
+    """Return a peer's tensors as one blob, and the rest as what JSON can hold."""
     tensors: dict[str, Tensor] = {}
     for part in ("model", "settled", "optimizer", "codec", "observed"):
         named: Mapping[str, Tensor] = getattr(state, part)
         tensors |= {f"{part}{_SEPARATOR}{name}": tensor for name, tensor in named.items()}
     for slot, named in state.slots.items():
         tensors |= {f"slots{_SEPARATOR}{slot}{_SEPARATOR}{name}": tensor for name, tensor in named.items()}
-    facts = {
+    return pack(Payload(tensors)), {
         "stale": state.stale,
         "batches_drawn": state.batches_drawn,
         "measured": None if state.measured is None else _figures(state.measured),
+        "number": state.number,
+        "trust": vars(state.trust),
     }
-    blob = pack(Payload(tensors))
-    records[_BLOB] = ArrayRecord({"tensors": Array("uint8", (len(blob),), "dimat.state", blob)})
-    records[_FACTS] = ConfigRecord({"json": json.dumps(facts)})
+
+
+def unpack_state(blob: bytes, facts: Mapping[str, Any]) -> PeerState:
+    """Return what ``pack_state`` packed. Its tensors may be written to."""
+    state = PeerState(
+        stale=facts["stale"],
+        batches_drawn=facts["batches_drawn"],
+        number=facts["number"],
+        trust=Trust(**facts["trust"]),
+    )
+    state.trust.introductions = {int(place): text for place, text in state.trust.introductions.items()}
+    if facts["measured"] is not None:
+        loss, correct, counts = facts["measured"]
+        state.measured = Evaluation(loss, np.array(correct, np.int64), np.array(counts, np.int64))
+    for name, tensor in unpack_own(blob).items():
+        part, *path = name.split(_SEPARATOR)
+        if part == "slots":
+            state.slots.setdefault(path[0], {})[path[1]] = tensor
+        else:
+            getattr(state, part)[path[0]] = tensor
+    return state
 
 
 def _figures(measured: Evaluation) -> list[Any]:

@@ -18,7 +18,8 @@ Against = Literal["rounds", "bytes"]
 
 # Facts that tell runs apart, in the order in which a name is made of them.
 _NAMING = ("algorithm", "topology", "schedule", "final_merge", "dataset", "partition", "model", "optimizer",
-           "lr_schedule", "correction", "codec", "experiment", "peers", "rounds_planned", "seed")  # fmt: skip
+           "lr_schedule", "correction", "aggregation", "codec", "experiment", "peers", "rounds_planned",
+           "seed")  # fmt: skip
 _COMMON = ("algorithm", "topology", "dataset", "peers")  # these speak for themselves
 # Far apart for those who see no red or no green, too.
 _COLOURS = ("#00798c", "#d1495b", "#e09f3e", "#5e2ca5", "#1b1b3a", "#56b4e9", "#7b3f00", "#b0b0b0")

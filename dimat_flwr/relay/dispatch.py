@@ -43,6 +43,7 @@ class Dispatch(Generic[T]):
         absent: sources whose payload is missing -> ``failed`` (out of the run), ``late`` or ``rejected`` (it
             answered without a payload for this peer).
         missed: those of ``absent`` that were in time: this peer itself was too late for their payload.
+        after: the exchange that the peer finished last, -1 for none.
     """
 
     peer: int
@@ -53,6 +54,7 @@ class Dispatch(Generic[T]):
     absent: Mapping[int, Absence]
     missed: frozenset[int] = frozenset()
     behind: tuple[int, ...] = ()
+    after: int = -1
 
 
 @dataclass
@@ -87,6 +89,7 @@ class Dispatcher(Generic[T]):
         self._plan, self._end = plan, len(plan)
         self._straggler, self._give_up = straggler_timeout, give_up_timeout
         self._next = [0] * peers  # by peer: the exchange it is at or will do next
+        self._finished = [-1] * peers  # by peer: the exchange it finished last
         self._busy: dict[int, float] = {}  # peer -> since when, the longest first; and those of them that are not late
         self._on_time: dict[int, float] = {}
         self._failed: set[int] = set()
@@ -125,6 +128,7 @@ class Dispatcher(Generic[T]):
         del self._busy[peer]
         self._on_time.pop(peer, None)
         finished, coming = self._next[peer], self._next[peer] + 1
+        self._finished[peer] = finished
         if peer in self._late:
             self._late.discard(peer)
             coming = self._caught_up(peer, coming)
@@ -250,7 +254,7 @@ class Dispatcher(Generic[T]):
         readers = tuple(reader for reader in wait.readers if self._ahead(reader, number + 1))
         behind = tuple(reader for reader in readers if (self._plan[number + 1].name, peer, reader) in self._undelivered)
         self._undelivered -= {(self._plan[number + 1].name, peer, reader) for reader in behind}
-        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind)
+        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, self._finished[peer])
 
     def _note_undelivered(self, exchange: int, source: int, reader: int) -> None:
         if exchange < self._end and reader not in self._failed:

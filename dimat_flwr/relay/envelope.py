@@ -1,11 +1,13 @@
 """Moving payloads from one message's records to another's, untouched, and counting their bytes."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, RecordDict
 
 from dimat_flwr.relay.dispatch import Dispatch
 from dimat_flwr.relay.plan import PlannedExchange
+from dimat_flwr.topology.exchange import START
 from dimat_flwr.wire import names
 from dimat_flwr.wire.blob import PayloadError, from_record
 from dimat_flwr.wire.instruction import Instruction, Next
@@ -61,12 +63,14 @@ class RunFacts:
         run: name of the run's folder.
         simulation: whether all peers run in one simulation.
         rounds: the last round's number, the final merge not counted.
+        introductions: place -> what its peer lets the others know; told in exchange 0, empty where nobody signs.
     """
 
     peers: int
     run: str
     simulation: bool
     rounds: int = 0
+    introductions: Mapping[int, str] = field(default_factory=dict)
 
 
 def compose(
@@ -93,12 +97,15 @@ def compose(
         simulation=facts.simulation,
         round=planned.round,
         rounds=facts.rounds,
+        number=dispatch.exchange,
+        after=dispatch.after,
         exchange=planned.name,
         handler=planned.handler,
         row=dispatch.row,
         absent=dict(dispatch.absent),
         private=[source for source, envelope in dispatch.payloads.items() if not envelope.shared],
         earlier={s: envelope.round for s, envelope in dispatch.payloads.items() if envelope.round != planned.round},
+        introductions=dict(facts.introductions) if planned.name == START else {},
         next=None if coming is None else _next(coming, dispatch),
         ends=ends,
     )

@@ -3,11 +3,19 @@
 from collections.abc import Iterable, Sequence
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from dimat_flwr.relay.post import Reply
 
 _TRANSPORT = ("httpx", "httpcore", "grpc")  # whose errors are about the way to the SuperLink, not about a reply
+# The message or its answer ran out of time, the node has no heartbeat, or its process died without an answer.
+_TEMPORARY = (
+    ErrorCode.MESSAGE_UNAVAILABLE,
+    ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
+    ErrorCode.NODE_UNAVAILABLE,
+    ErrorCode.CLIENT_APP_CRASHED,
+)
 
 
 class FlowerPost:
@@ -54,7 +62,8 @@ def _replies(messages: Iterable[Message]) -> list[Reply]:
     for message in messages:
         answered = message.metadata.reply_to_message_id
         if message.has_error():
-            found.append(Reply(answered, None, message.error.reason or "the node reported an error without a reason"))
+            reason = message.error.reason or "the node reported an error without a reason"
+            found.append(Reply(answered, None, reason, message.error.code in _TEMPORARY))
         else:
             found.append(Reply(answered, message.content))
     return found

@@ -9,6 +9,7 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.membership import Claim, MembershipError, SetupError, assign_places
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.security.identity import IdentityError, read_introduction
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import ReportError, read_report
@@ -37,18 +38,19 @@ def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock) -> list[in
     return nodes[: settings.peers]
 
 
-def agree_on_places(post: Post, nodes: list[int], facts: RunFacts, settings: RelaySettings, clock: Clock) -> list[int]:
-    """Return the node of every place in the topology, from the nodes' own answers.
+def agree_on_places(
+    post: Post, nodes: list[int], facts: RunFacts, settings: RelaySettings, clock: Clock
+) -> tuple[list[int], dict[int, str]]:
+    """Return the node of every place in the topology, from the nodes' own answers, and how its peer introduced itself.
 
     Raises:
         SetupError: a node cannot take part, or does not answer.
         MembershipError: conflicting places.
     """
-    hello = Instruction(peer=-1, peers=facts.peers, run=facts.run, simulation=facts.simulation, rounds=facts.rounds)
     waiting: dict[str, int] = {}
     claims: list[Claim] = []
     for node in nodes:
-        message_id = post.send(node, names.SETUP_MESSAGE, RecordDict({names.INSTRUCTION: hello.to_record()}))
+        message_id = post.send(node, names.SETUP_MESSAGE, hello(facts))
         if message_id:
             waiting[message_id] = node
         else:
@@ -59,7 +61,7 @@ def agree_on_places(post: Post, nodes: list[int], facts: RunFacts, settings: Rel
     while waiting:
         looked = clock.now()
         replies = post.collect(list(waiting))
-        claims += [_claim(waiting.pop(reply.message_id), reply) for reply in replies if reply.message_id in waiting]
+        claims += [claim_of(waiting.pop(reply.message_id), reply) for reply in replies if reply.message_id in waiting]
         if replies:
             pause.reset(clock.now())
         elif deadline is not None and clock.now() > deadline:
@@ -69,14 +71,27 @@ def agree_on_places(post: Post, nodes: list[int], facts: RunFacts, settings: Rel
     # In order of place and node, so that places and errors do not depend on who answered first.
     places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers)
     _log.info("%d peers are ready", len(places))
-    return places
+    by_node = {claim.node: claim.introduction for claim in claims if claim.introduction}
+    return places, {place: by_node[node] for place, node in enumerate(places) if node in by_node}
 
 
-def _claim(node: int, reply: Reply) -> Claim:
+def hello(facts: RunFacts) -> RecordDict:
+    """Return the content of the message that asks a node whether it can take part, and where."""
+    asked = Instruction(peer=-1, peers=facts.peers, run=facts.run, simulation=facts.simulation, rounds=facts.rounds)
+    return RecordDict({names.INSTRUCTION: asked.to_record()})
+
+
+def claim_of(node: int, reply: Reply) -> Claim:
+    """Read a node's answer to it."""
     if reply.content is None:
         return Claim(node, -1, f"the ClientApp failed: {reply.error}")
     try:
         report = read_report(reply.content.get(names.REPORT))
     except ReportError as error:
         return Claim(node, -1, str(error))
-    return Claim(node, report.place, report.problem)
+    try:
+        if report.introduction:
+            read_introduction(report.introduction)
+    except IdentityError as error:
+        return Claim(node, report.place, str(error))
+    return Claim(node, report.place, report.problem, report.introduction)

@@ -24,11 +24,13 @@ class Claim:
         node: Flower's id of the node.
         place: the place it claims, Flower's ``partition-id``; -1 for any.
         problem: why it cannot take part, empty if it can.
+        introduction: what it lets the other peers know; empty where it does not sign.
     """
 
     node: int
     place: int
     problem: str = ""
+    introduction: str = ""
 
 
 def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
@@ -39,10 +41,11 @@ def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
         peers: number of places.
 
     Raises:
-        SetupError: a node cannot take part.
+        SetupError: a node cannot take part, or some sign or seal and others do not.
         MembershipError: two nodes claim one place, or one claims a place that does not exist.
     """
     _require_no_problem(claims)
+    _require_one_mode(claims)
     places: dict[int, int] = {}
     for claim in claims:
         if claim.place < 0:
@@ -77,6 +80,20 @@ def _require_no_problem(claims: Sequence[Claim]) -> None:
             for problem, who in by_problem.items()
         ]
         raise SetupError("nothing was trained. " + "\n".join(lines))
+
+
+def _require_one_mode(claims: Sequence[Claim]) -> None:
+    """Refuse nodes of which some would refuse all that the others send."""
+    by_mode: dict[str, list[str]] = {}
+    for claim in claims:
+        mode = claim.introduction.partition(":")[0] or "neither sign nor seal"
+        by_mode.setdefault(mode, []).append(f"peer {claim.place}" if claim.place >= 0 else f"node {claim.node}")
+    if len(by_mode) > 1:
+        told = "; ".join(f"{mode}: {', '.join(who)}" for mode, who in sorted(by_mode.items()))
+        raise SetupError(
+            f"nothing was trained. Peers do not agree on security.sign and security.seal ({told}); set them for the "
+            "run, or in every device's --node-config"
+        )
 
 
 def _told(problem: str) -> str:

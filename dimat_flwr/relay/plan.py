@@ -1,7 +1,7 @@
 """The plan of a run: every exchange of every round, checked before anything is sent, its graphs drawn when needed."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, get_args, overload
@@ -12,6 +12,7 @@ from dimat_flwr.topology import (
     Exchange,
     Mixing,
     RoundView,
+    Row,
     Schedule,
     Sums,
     Topology,
@@ -96,6 +97,7 @@ class Plan(Sequence[PlannedExchange]):
         rounds: int,
         seed: int,
         instruments: Observations | None = None,
+        shortage: Callable[[Row], str] | None = None,
     ) -> None:
         """Lay out a run.
 
@@ -108,17 +110,21 @@ class Plan(Sequence[PlannedExchange]):
             rounds: R.
             seed: of graphs that are drawn.
             instruments: what observes the run; None for nothing.
+            shortage: row of a peer with sources -> why the run's aggregation has no answer for it, empty where it
+                has; asked about exchanges whose rows sum to 1. None: it has one for every row.
 
         Raises:
             TopologyError: the topology does not exist for this number of peers, or its code raises.
             ScheduleError: the schedule does not fit the number of rounds, or its code raises.
-            PlanError: what ``exchanges`` of algorithm, final merge or instruments returns is no plan, or it raises.
+            PlanError: what ``exchanges`` of algorithm, final merge or instruments returns is no plan, or it raises; or
+                a peer has not the neighbours that the aggregation needs.
         """
         if algorithm.sums not in get_args(Sums):
             raise PlanError(f"{_name(algorithm)}.sums is {algorithm.sums!r}; it must be one of {get_args(Sums)}")
         self.peers, self.rounds = peers, rounds
         self._algorithm, self._final_merge, self._instruments = algorithm, final_merge, instruments
         self._topology, self._schedule, self._seed = topology, schedule, seed
+        self._shortage, self._has_enough = shortage, self._identity
         self._held: OrderedDict[int, list[PlannedExchange]] = OrderedDict()
         self._layouts: list[tuple[tuple[str, Sums], ...]] = []  # by round: its exchanges' names and sums
         self._first: PlannedExchange | None = None  # of those with any edge
@@ -317,6 +323,8 @@ class Plan(Sequence[PlannedExchange]):
         except Exception as error:
             raise PlanError(f"{where} raised {type(error).__name__}: {error}") from error
         self._check(found, where, may_be_empty=final)
+        for exchange in found:
+            self._check_rows(exchange, where)
         handler: Handler = "final_merge" if final else "algorithm"
         return [PlannedExchange(round, exchange.name, handler, exchange.mixing, exchange.sums) for exchange in found]
 
@@ -338,6 +346,20 @@ class Plan(Sequence[PlannedExchange]):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise PlanError(f"{where}: more than one exchange is named {', '.join(twice)}; give each its own name")
+
+    def _check_rows(self, exchange: Exchange, where: str) -> None:
+        """Refuse an exchange in which a peer has sources that the aggregation can make nothing of."""
+        mixing = exchange.mixing
+        if self._shortage is None or not mixing.row_stochastic or mixing is self._has_enough:
+            return
+        for peer in range(self.peers):
+            row = mixing.row(peer)
+            if row.sources and (shortage := self._shortage(row)):
+                raise PlanError(
+                    f"{where}: in exchange {exchange.name!r} peer {peer} has {shortage}; choose a topology with more "
+                    "links, or let the aggregation expect fewer liars"
+                )
+        self._has_enough = mixing  # graphs that stay are looked at once
 
     def _mixing_at(self, round: int) -> Mixing:
         """Return graph and weights of a round, 0..rounds + 1, as topology and schedule have it."""

@@ -15,11 +15,13 @@ class Reply:
         message_id: of the message that this answers.
         content: what the peer sent, which may be anything; None where there is an error.
         error: why there is no content.
+        temporary: whether the node may be back, and the message should be sent again then.
     """
 
     message_id: str
     content: RecordDict | None
     error: str | None = None
+    temporary: bool = False
 
 
 class Post(Protocol):

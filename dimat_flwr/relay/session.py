@@ -1,6 +1,7 @@
 """One run from the relay's side, written down from its first to its last moment whatever happens in between."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,8 @@ def _relay(
     plan = make_plan(len(nodes))
     folder.describe({**_describe(plan), "exchanges": len(plan)})
     facts = RunFacts(len(nodes), folder.path.name, post.simulation, plan.rounds)
-    places = agree_on_places(post, nodes, facts, settings, clock)
+    places, introductions = agree_on_places(post, nodes, facts, settings, clock)
+    facts = replace(facts, introductions=introductions)
     survivors = RelayLoop(post, places, plan, facts, settings, folder, clock).run()
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from logging import getLogger
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from flwr.app import RecordDict
 from dimat_flwr.events import (
     Absent,
     Aligned,
+    Away,
     CaughtUp,
     Event,
     Failure,
@@ -20,6 +21,7 @@ from dimat_flwr.events import (
     Note,
     PeerEvent,
     Rejected,
+    Returned,
     Stamped,
     clip,
 )
@@ -30,6 +32,7 @@ from dimat_flwr.relay.plan import Plan, PlannedExchange
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.progress import Progress
 from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.relay.whereabouts import Whereabouts
 from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
@@ -60,6 +63,8 @@ class _Pending:
 
     dispatch: Dispatch[Envelope]
     planned: PlannedExchange
+    content: RecordDict
+    since: float
 
     def stamp(self, event: Event, peer: int | None = None) -> Stamped:
         """Return an event with what the relay knows, whatever a peer says."""
@@ -91,9 +96,10 @@ class RelayLoop:
             recorder: where the run is written down.
             clock: what time it is.
         """
-        self._post, self._places, self._plan, self._facts = post, places, plan, facts
+        self._post, self._plan, self._facts = post, plan, facts
+        self._whereabouts = Whereabouts(post, places, facts)
         self._recorder, self._clock = recorder, clock
-        self._give_up_timeout = settings.give_up_timeout
+        self._give_up_timeout, self._ask_again_after = settings.give_up_timeout, settings.repeat_timeout
         self._dispatcher: Dispatcher[Envelope] = Dispatcher(
             plan,
             len(places),
@@ -102,6 +108,7 @@ class RelayLoop:
         )
         self._progress = Progress(plan.last_round, len(places), _log.info, clock)
         self._pending: dict[str, _Pending] = {}
+        self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
 
@@ -115,7 +122,9 @@ class RelayLoop:
             started = self._dispatcher.ready(now)
             for dispatch in started:
                 self._send(dispatch)
-            if not self._pending and not started and not self._dispatcher.finished():
+            if not self._post.simulation:
+                self._ask_again(now)
+            if not (self._pending or self._away or started or self._dispatcher.finished()):
                 raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             looked = self._clock.now()
             replies = self._post.collect(list(self._pending))
@@ -125,27 +134,63 @@ class RelayLoop:
             now = self._clock.now()
             if replies:
                 pause.reset(now)
-            elif self._pending:
+            elif self._pending or self._away:
                 self._clock.sleep(pause.seconds(now, now - looked))
         return self._dispatcher.alive()
 
     def _send(self, dispatch: Dispatch[Envelope]) -> None:
         planned = self._plan[dispatch.exchange]
         coming = self._plan[dispatch.exchange + 1] if dispatch.exchange + 1 < len(self._plan) else None
-        entry = _Pending(dispatch, planned)
         ends = dispatch.exchange >= self._plan.last_act
-        content = compose(dispatch, planned, coming, self._facts, ends=ends)
-        message_id = self._post.send(self._places[dispatch.peer], names.EXCHANGE_MESSAGE, content)
-        if not message_id:
-            self._fail(entry, "Flower refused a message to it: the node is gone, or the message is too large")
+        entry = _Pending(
+            dispatch, planned, compose(dispatch, planned, coming, self._facts, ends=ends), self._clock.now()
+        )
+        if not self._put_under_way(entry):
             return
-        self._pending[message_id] = entry
         for source, envelope in dispatch.payloads.items():
             self._recorder.edge_bytes(planned.round, planned.name, source, dispatch.peer, envelope.size)
             if planned.handler != "instruments":
                 self._progress.relayed(planned.round, envelope.size)
         for source in dispatch.absent:
             self._record_absence(entry, source)
+
+    def _put_under_way(self, entry: _Pending) -> bool:
+        """Send a message and return whether it is on its way; if not, its peer is away or out."""
+        peer = entry.dispatch.peer
+        node = self._whereabouts.node(peer)
+        message_id = self._post.send(node, names.EXCHANGE_MESSAGE, entry.content)
+        if message_id:
+            self._pending[message_id] = entry
+        elif self._post.simulation or node in self._post.nodes():
+            self._fail(entry, "Flower refused a message to it, which may be too large")
+        else:
+            self._is_away(entry, "its node is not connected")
+        return bool(message_id)
+
+    def _is_away(self, entry: _Pending, reason: str) -> None:
+        peer = entry.dispatch.peer
+        self._away[peer] = entry
+        self._recorder.event(entry.stamp(Away(reason)))
+        _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, clip(reason, _LOGGED))
+
+    def _ask_again(self, now: float) -> None:
+        """Send again what those who are back were asked, and what was never answered: a peer does nothing twice."""
+        busy = {entry.dispatch.peer: entry for entry in self._pending.values()}
+        for peer in self._whereabouts.look(self._away.keys(), busy.keys(), now):
+            entry = self._away.pop(peer, None) or busy[peer]
+            self._forget(peer)
+            self._send_again(entry, now)
+        for peer, entry in busy.items():
+            if now - entry.since > self._ask_again_after and self._whereabouts.is_connected(peer):
+                self._send_again(entry, now)
+
+    def _send_again(self, entry: _Pending, now: float) -> None:
+        if self._put_under_way(replace(entry, since=now)):
+            self._recorder.event(entry.stamp(Returned()))
+
+    def _forget(self, peer: int) -> None:
+        """Stop waiting for answers of a peer."""
+        self._pending = {key: entry for key, entry in self._pending.items() if entry.dispatch.peer != peer}
 
     def _record_absence(self, entry: _Pending, source: int) -> None:
         reader, reason = entry.dispatch.peer, entry.dispatch.absent[source]
@@ -167,6 +212,11 @@ class RelayLoop:
         entry = self._pending.pop(reply.message_id, None)
         if entry is None:
             return  # an answer that nobody waits for any more
+        if reply.content is None and reply.temporary and not self._post.simulation:
+            if all(other.dispatch.peer != entry.dispatch.peer for other in self._pending.values()):
+                self._is_away(entry, reply.error or "no reason given")
+            return
+        self._forget(entry.dispatch.peer)  # it may have been asked twice
         if reply.content is None:
             self._fail(entry, reply.error or "no reason given")
             return
@@ -206,8 +256,11 @@ class RelayLoop:
         return self._plan[coming].round if coming < len(self._plan) else entry.planned.round
 
     def _give_up(self, peer: int) -> None:
-        message_id = next(key for key, entry in self._pending.items() if entry.dispatch.peer == peer)
-        self._fail(self._pending.pop(message_id), f"no answer within {self._give_up_timeout:g} s")
+        waiting = (*self._away.values(), *self._pending.values())
+        entry = next(entry for entry in waiting if entry.dispatch.peer == peer)
+        self._away.pop(peer, None)
+        self._forget(peer)
+        self._fail(entry, f"no answer within {self._give_up_timeout:g} s")
 
     def _fail(self, entry: _Pending, error: str) -> None:
         self._dispatcher.failed(entry.dispatch.peer)

@@ -25,6 +25,7 @@ Handler = Literal["algorithm", "final_merge", "instruments"]  # who handles an e
 
 MAX_BYTES = 16_000_000  # the row of a peer with 100,000 sources has 3 MB
 _RECORD_KEY = "json"
+_BY_PEER = ("absent", "earlier", "introductions")  # fields whose keys are peers
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -61,6 +62,7 @@ def _check_row(own: Any, sources: list[Any], weights: list[Any], sums: Any) -> N
 _Index = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 _Place = Annotated[int, Field(strict=True, ge=-1, le=MAX_INTEGER)]
 _Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_clean)]
+_Introduction = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_clean)]
 _Truth = Annotated[bool, Field(strict=True)]
 
 
@@ -94,6 +96,8 @@ class Instruction:
         simulation: whether all peers run in one Flower simulation (allows ``match_data: pooled``).
         round: the round; 0 before the first exchange.
         rounds: the last round's number.
+        number: the exchange's place in the run, 0 for the start.
+        after: that of the exchange which the receiver finished last, as the relay knows it; -1 for none.
         exchange: name of the exchange whose payloads arrive; ``start`` for exchange 0, ``setup`` before places are
             assigned.
         handler: who handles it.
@@ -102,6 +106,7 @@ class Instruction:
         absent: the sources whose payloads do not lie in the message, and why.
         private: the sources whose payload is for this receiver alone; those of the others go to all readers alike.
         earlier: source -> the round that its payload was published for, where that is not this one: a late peer's.
+        introductions: in exchange 0 of a run that signs: every peer's place -> what it said of itself in the handshake.
         next: what the answer is published for; None after the last exchange.
         ends: whether what follows, if anything, is for instruments alone: nobody's model changes after this exchange.
     """
@@ -113,12 +118,15 @@ class Instruction:
     simulation: _Truth
     round: _Index = 0
     rounds: _Index = 0
+    number: _Index = 0
+    after: _Place = -1
     exchange: _Name = SETUP
     handler: Handler = "algorithm"
     row: Annotated[InstanceOf[Row], BeforeValidator(_to_row)] = Field(default_factory=lambda: Row(1.0, {}, "none"))
     absent: dict[_Index, Absence] = Field(default_factory=dict)
     private: list[_Index] = Field(default_factory=list)
     earlier: dict[_Index, _Index] = Field(default_factory=dict)
+    introductions: dict[_Index, _Introduction] = Field(default_factory=dict)
     next: Next | None = None
     ends: _Truth = False
 
@@ -133,11 +141,15 @@ class Instruction:
             raise ValueError(f"peer {self.peer} of {self.peers}")
         if self.round > self.rounds + 1:
             raise ValueError(f"round {self.round} of {self.rounds}")
+        if self.after >= self.number:
+            raise ValueError(f"exchange {self.number} after exchange {self.after}")
         named = {
             **self.row.sources,
             **dict.fromkeys(self.absent),
             **dict.fromkeys(self.next.readers if self.next else ()),
         }
+        if any(not 0 <= other < self.peers for other in self.introductions):
+            raise ValueError("somebody is introduced who is no peer of the run")
         if self.peer in named or any(not 0 <= other < self.peers for other in named):
             raise ValueError("a source, reader or absent peer is not another peer of the run")
         if self.row.sources.keys() & self.absent.keys():
@@ -149,7 +161,7 @@ class Instruction:
     def to_record(self) -> ConfigRecord:
         """Return the instruction as the record to put into a message."""
         fields: dict[str, Any] = {**vars(self)}
-        for name in ("absent", "earlier"):
+        for name in _BY_PEER:
             fields[name] = [list(item) for item in fields[name].items()]  # JSON's keys are texts
         fields["row"] = {
             "own": self.row.own,
@@ -179,7 +191,7 @@ def read_instruction(record: object) -> Instruction:
         found = json.loads(text)
         if not isinstance(found, Mapping):
             raise InstructionError("malformed instruction: no JSON object")
-        pairs = {name: dict(found.get(name, ())) for name in ("absent", "earlier")}
+        pairs = {name: dict(found.get(name, ())) for name in _BY_PEER}
         return _read({**found, **pairs})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]

@@ -15,7 +15,8 @@ from dimat_flwr.events import (
     is_clean,
 )
 
-_FIELDS = ("place", "error", "problem", "events")
+_FIELDS = ("place", "error", "problem", "introduction", "events")
+_MAX_INTRODUCTION = 300  # characters
 
 
 class ReportError(ValueError):
@@ -30,12 +31,14 @@ class Report:
         place: the place the peer claims in the topology (Flower's ``partition-id``), -1 where it has none.
         error: why the exchange failed at this peer, with its traceback; empty if it did not.
         problem: why the peer cannot take part at all (found before any training); empty if it can.
+        introduction: what the other peers are to know of this one, in a run that signs; said in the handshake.
         events: what happened, in order.
     """
 
     place: int = -1
     error: str = ""
     problem: str = ""
+    introduction: str = ""
     events: list[PeerEvent] = field(default_factory=list)
 
     def to_record(self) -> ConfigRecord:
@@ -45,6 +48,7 @@ class Report:
                 "place": self.place,
                 "error": clip(self.error, MAX_ERROR),
                 "problem": clip(self.problem, MAX_ERROR),
+                "introduction": self.introduction,
                 "events": encode_events(self.events),
             }
         )
@@ -60,13 +64,15 @@ def read_report(record: object) -> Report:
         raise ReportError("the reply holds no report: it was not sent by a dimat_flwr peer")
     if not isinstance(record, ConfigRecord) or sorted(map(str, record)) != sorted(_FIELDS):
         raise ReportError(f"malformed report: not a record of exactly {', '.join(_FIELDS)}")
-    place, error, problem, events = (record[name] for name in _FIELDS)
+    place, error, problem, introduction, events = (record[name] for name in _FIELDS)
     if type(place) is not int or not -1 <= place <= MAX_INTEGER:
         raise ReportError("malformed report: the place is no index and not -1")
-    for name, text in (("error", error), ("problem", problem)):
-        if type(text) is not str or len(text) > MAX_ERROR or not is_clean(text):
-            raise ReportError(f"malformed report: {name} is not a clean text of at most {MAX_ERROR:,} characters")
+    limits = {"error": MAX_ERROR, "problem": MAX_ERROR, "introduction": _MAX_INTRODUCTION}
+    for (name, limit), text in zip(limits.items(), (error, problem, introduction), strict=True):
+        if type(text) is not str or len(text) > limit or not is_clean(text):
+            raise ReportError(f"malformed report: {name} is not a clean text of at most {limit:,} characters")
     try:
-        return Report(place=place, error=str(error), problem=str(problem), events=decode_events(events))
+        told = decode_events(events)
     except EventError as fault:
         raise ReportError(f"malformed report: {fault}") from None
+    return Report(place=place, error=str(error), problem=str(problem), introduction=str(introduction), events=told)

@@ -146,6 +146,17 @@ def test_an_algorithm_brings_the_defaults_that_it_needs(flower: dict[str, str], 
     assert summary["optimizer"] == "sgd"
 
 
+def test_sealed_payloads_pass_through_flower_and_change_nothing(flower: dict[str, str], tmp_path: Path) -> None:
+    quick = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
+    sealed = f"{quick} security.sign=true security.seal=true"
+    printed, folder = flwr_run(flower, tmp_path / "sealed", algorithm="weight_averaging", rounds=2, overrides=sealed)
+    assert folder is not None, printed
+    plain = run_app(tmp_path / "plain", 5, algorithm="weight_averaging", rounds=2, overrides=quick).folder
+    notes = [line for line in values(folder) if '"event": "note"' in line]
+    assert len(notes) == 5, "every peer says that its keys were made up"
+    assert [line for line in values(folder) if line not in notes] == values(plain)
+
+
 def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[str, str], tmp_path: Path) -> None:
     printed, folder = flwr_run(flower, tmp_path, algorithm="dimatt", topology="rings")
     assert folder is None

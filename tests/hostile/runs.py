@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -27,6 +28,7 @@ TINY = (
 )
 _FILES = {"config.yaml", "metrics.jsonl", "messages.csv", "summary.json", "accuracy.png", "topology.png", "report.html"}
 _MODELS = {f"models/peer-{peer}.safetensors" for peer in range(PEERS)}
+_CHECKPOINT = re.compile(rf"checkpoints/peer-[0-{PEERS - 1}]-0000000[0-9]\.checkpoint")
 _TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "div", "b", "img", "pre"}
 _TAGS |= {"table", "tr", "th", "td"}
 
@@ -101,7 +103,8 @@ def check(run: Run, *, lost: bool | None, rounds: int = ROUNDS, blame: bool = Tr
 def check_folder(run: Run) -> None:
     """Check the files of a run that ended in whatever way: whole, small, clean, and true of each other."""
     found = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
-    assert found <= _FILES | _MODELS, found - _FILES - _MODELS
+    others = {name for name in found if not _CHECKPOINT.fullmatch(name)} - _FILES - _MODELS
+    assert not others, others
     assert found >= _FILES
     size: Counter[int] = Counter()
     for line in (run.folder / "metrics.jsonl").read_bytes().splitlines(keepends=True):

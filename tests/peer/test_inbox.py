@@ -41,7 +41,7 @@ def opened(blobs: dict[int, bytes], refused: tuple[int, ...] = ()) -> tuple[Any,
     session = SimpleNamespace(record=events.append, absent={}, passage=lambda *about: Passage("r", *about))
     algorithm = SimpleNamespace(expects=lambda exchange, peer: Expected(X))
     state = PeerState(codec={"from 3": torch.tensor(0)})
-    inbox, row = open_inbox(content, instruction, algorithm, Remembering(), session, state, refused=refused)
+    inbox, row = open_inbox(content, instruction, algorithm, Remembering(), session, state, None, refused=refused)
     return inbox, session.absent, events, state
 
 

@@ -14,6 +14,7 @@ from dimat_flwr.relay.post import Reply
 from dimat_flwr.wire import names
 from tests.in_process_app import ROOT, Run
 from tests.relay.toy_post import SimulatedClock
+from tests.security.meddling import key_files
 
 
 class OneLatePeer(LocalPost):
@@ -47,12 +48,13 @@ class OneLatePeer(LocalPost):
         return found
 
 
-@pytest.mark.parametrize("codec", ["int8", "top_k"])
-def test_who_was_late_is_sent_what_it_can_read_and_is_read(tmp_path: Path, codec: str) -> None:
+@pytest.mark.parametrize(("codec", "sealed"), [("int8", False), ("top_k", False), ("int8", True)])
+def test_who_was_late_is_sent_what_it_can_read_and_is_read(tmp_path: Path, codec: str, sealed: bool) -> None:
     settings = {
         "algorithm": "weight_averaging", "topology": "ring", "dataset": "breast_cancer", "model": "mlp", "rounds": 16,
-        "codec": codec, "output-dir": str(tmp_path), "overrides": "training.pretrain_epochs=0 training.local_steps=1 "
-        "evaluate.every=100 relay.straggler_timeout=5",
+        "codec": codec, "output-dir": str(tmp_path / "runs"),
+        "overrides": "training.pretrain_epochs=0 training.local_steps=1 "
+        f"evaluate.every=100 relay.straggler_timeout=5 {key_files(tmp_path) if sealed else ''}",
     }  # fmt: skip
     clock = SimulatedClock()
     post = OneLatePeer(clock, 4, settings, ROOT / "conf")

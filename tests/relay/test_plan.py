@@ -12,7 +12,7 @@ from dimat_flwr.algorithms.fedavg import FedAvg
 from dimat_flwr.algorithms.relaysgd import RelaySGD
 from dimat_flwr.instruments import Instruments
 from dimat_flwr.relay.plan import Plan, PlanError
-from dimat_flwr.topology import Exchange, Mixing, RoundView, ScheduleError, Topology, TopologyError
+from dimat_flwr.topology import Exchange, Mixing, RoundView, Row, ScheduleError, Topology, TopologyError
 from dimat_flwr.topology.chain import Chain
 from dimat_flwr.topology.fully_connected import FullyConnected
 from dimat_flwr.topology.one_peer_exponential import OnePeerExponential
@@ -333,3 +333,27 @@ def test_how_fast_mass_is_pushed_is_told_of_columns() -> None:
     second = np.sort(np.abs(np.linalg.eigvals(product)))[-2]
     assert found.mixes(100) == (pytest.approx(1 - second), None)
     assert plan(PushSum(), topology=RandomPull(), peers=8).mixes(100) == (None, None)
+
+
+def test_a_peer_for_whom_the_aggregation_has_no_answer_is_found_in_whatever_round_it_is() -> None:
+    def needs_two(row: Row) -> str:
+        return "" if len(row.sources) >= 2 else f"{len(row.sources)} neighbours"
+
+    def laid_out(*algorithm, **parts):
+        merge, topology = parts.get("final_merge", NoFinalMerge()), parts.get("topology", Ring())
+        return Plan(*algorithm, merge, topology, Always(), 5, 3, 0, shortage=needs_two)
+
+    assert len(laid_out(Averaging())) == 4
+    late = of(
+        lambda view: [Exchange("late", view.mixing if view.round < 3 else Mixing.from_edges(5, [(1, 2)], "uniform"))]
+    )
+    with pytest.raises(PlanError, match="round 3: in exchange 'late' peer 2 has 1 neighbours; choose"):
+        laid_out(late)
+    with pytest.raises(PlanError, match="the final merge: in exchange 'gossip' peer 0 has 1 neighbours"):
+        laid_out(
+            of(lambda view: [Exchange("everybody", Mixing.complete(5))]),
+            final_merge=AlongTheTopology(),
+            topology=Chain(),
+        )
+    tree = of(lambda view: [Exchange("tree", Mixing(np.zeros(5), np.array([[0, 1], [1, 2]]), np.ones(2)), "none")])
+    assert len(laid_out(tree)) == 4, "rows that do not sum to 1 are not aggregated"

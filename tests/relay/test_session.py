@@ -152,7 +152,7 @@ def test_a_silent_node_is_named_in_a_deployment_and_waited_for_in_a_simulation()
         clock = SimulatedClock()
         post = ToyPost({7: ToyPeer(1), 9: ToyPeer(0)}, clock, delay=lambda *_: seconds, simulation=simulation)
         settings = RelaySettings(straggler_timeout=1, give_up_timeout=100)
-        return agree_on_places(post, [7, 9], RunFacts(2, "toy", simulation), settings, clock)
+        return agree_on_places(post, [7, 9], RunFacts(2, "toy", simulation), settings, clock)[0]
 
     assert after(5000.0, True) == [9, 7]
     with pytest.raises(SetupError, match=r"nodes \[7, 9\] did not answer the handshake"):

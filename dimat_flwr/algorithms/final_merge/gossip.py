@@ -21,6 +21,7 @@ class GossipFinalMerge(FinalMerge):
     """Average once with the neighbours."""
 
     needs_common_frame: ClassVar[bool] = True
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About("Gossip", "one more averaging along the topology", "", "", models_per_edge=1)
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:

@@ -15,6 +15,7 @@ from dimat_flwr.topology import Exchange, RoundView, Row
 class NoFinalMerge(FinalMerge):
     """Every peer keeps the model it has after the last round."""
 
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About("None", "the run ends with its last round", "", "", models_per_edge=0)
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:

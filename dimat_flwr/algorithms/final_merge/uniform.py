@@ -20,6 +20,7 @@ class UniformFinalMerge(FinalMerge):
     """Average all peers' models as they are."""
 
     needs_common_frame: ClassVar[bool] = True
+    needs_mean: ClassVar[str] = ""
     about: ClassVar[About] = About(
         name="Single global merging",
         description="every peer averages all models once, after the last round",

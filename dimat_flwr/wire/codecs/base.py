@@ -1,4 +1,4 @@
-"""The seam between a payload and its blob: here, and nowhere else, it may be compressed, signed or sealed."""
+"""The seam between a payload and its blob: here, and nowhere else, it may be compressed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, MutableMapping

@@ -2,6 +2,7 @@
 
 from flwr.app import RecordDict
 
+from dimat_flwr.security.identity import Identity, Introduction, new_nonce
 from dimat_flwr.wire.payload import to_record
 from tests.hostile.attacks.base import ESCAPES, OUT, SCRIPT, Turn, handshake
 from tests.hostile.attacks.reports import a_report_of_metrics
@@ -66,6 +67,26 @@ def a_problem_of_20_000_characters(turn: Turn) -> RecordDict:
 @handshake
 def a_problem_that_accuses_others(turn: Turn) -> RecordDict:
     return turn.report(problem="no space\npeer 0, peer 1: no such device\nevery peer: broken")
+
+
+@handshake
+def an_introduction_of_html(turn: Turn) -> RecordDict:
+    return turn.report(introduction=SCRIPT)
+
+
+@handshake
+def an_introduction_of_terminal_escapes(turn: Turn) -> RecordDict:
+    return turn.report(introduction=ESCAPES)
+
+
+@handshake
+def an_introduction_of_100_mb(turn: Turn) -> RecordDict:
+    return turn.report(introduction="seal:" * 20_000_000)
+
+
+@handshake
+def an_introduction_where_nobody_signs(turn: Turn) -> RecordDict:
+    return turn.report(introduction=str(Introduction(Identity.new().public, new_nonce(), seals=True)))
 
 
 @handshake

@@ -1,0 +1,160 @@
+"""Accuracy of honest peers among whom some lie, with every aggregation, on digits.
+
+    python benchmarks/byzantine.py [--rounds 6] [--seeds 0 ...] [--only RULE ...]
+
+Everybody is everybody's neighbour. Rows are attacks, columns aggregations: final accuracy on all test samples in
+percent, the mean over the honest peers and the seeds. Liars publish, in every exchange, what an attack makes of the
+models that they would have published:
+
+* ``flip``: -4 x;  ``noise``: x + 10 z, z normal with the standard deviation of x tensor by tensor
+* ``shift``: two that collude publish one model, the honest peers' mean and 20 of their standard deviations in each
+  coordinate ("a little is enough", Baruch et al. 2019, https://arxiv.org/abs/1902.06156, with a larger factor)
+"""
+
+import argparse
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from flwr.app import RecordDict
+from safetensors.torch import load
+from torch import Tensor
+
+from dimat_flwr.conf_dir import find_conf_dir
+from dimat_flwr.launch import launch
+from dimat_flwr.local import LocalPost
+from dimat_flwr.local.post import Intercept
+from dimat_flwr.records import load_summary, report_page
+from dimat_flwr.relay import run_relay
+from dimat_flwr.wire import names
+from dimat_flwr.wire.payload import Payload, from_record, pack, to_record
+
+# (own model, the honest peers' latest models, dice) -> what the liar publishes.
+Attack = Callable[[Mapping[str, Tensor], list[Mapping[str, Tensor]], torch.Generator], Mapping[str, Tensor]]
+OUT = names.outbox(None)
+
+
+def flip(own: Mapping[str, Tensor], honest: list[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+    """Return -4 x."""
+    return {name: -4 * x for name, x in own.items()}
+
+
+def noise(own: Mapping[str, Tensor], honest: list[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+    """Return x + 10 z."""
+    return {
+        name: x + 10 * x.std(correction=0) * torch.randn(x.shape, generator=rng) if x.is_floating_point() else x
+        for name, x in own.items()
+    }
+
+
+def shift(own: Mapping[str, Tensor], honest: list[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+    """Return the honest models' mean, and 20 of their standard deviations."""
+    found = {}
+    for name, x in own.items():
+        all_of_them = torch.stack([state[name] for state in honest])
+        found[name] = all_of_them.mean(0) + 20 * all_of_them.std(0) if x.is_floating_point() else x
+    return found
+
+
+ATTACKS: dict[str, Attack | None] = {"none": None, "flip": flip, "noise": noise, "shift": shift}
+
+
+def liars(attack: Attack | None, peers: int, count: int) -> Intercept:
+    """Return what lets the last ``count`` of so many peers publish what an attack makes of their models."""
+    latest: dict[int, Mapping[str, Tensor]] = {}
+    rng = torch.Generator().manual_seed(0)
+    honest = range(peers - count)
+
+    def intercept(peer: int, kind: str, reply: RecordDict) -> RecordDict:
+        if attack is None or OUT not in reply:
+            return reply
+        own = load(from_record(reply[OUT]))
+        latest[peer] = own
+        if peer not in honest:
+            lie = attack(own, [latest[j] for j in honest if j in latest], rng)
+            reply[OUT] = to_record(pack(Payload({name: x.contiguous() for name, x in lie.items()})))
+        return reply
+
+    return intercept
+
+
+def run(peers: int, count: int, attack: Attack | None, **run_config: str | int) -> tuple[float, Path]:
+    """Return the honest peers' mean final accuracy in percent, and the run's folder.
+
+    Args:
+        peers: how many.
+        count: how many of them, the last ones, lie.
+        attack: how; None: they do not.
+        run_config: Flower's run-config, ``output-dir`` among it.
+    """
+    conf = find_conf_dir()
+    post = LocalPost(peers, run_config, conf, liars(attack, peers, count))
+    folder = launch(run_config, conf, "benchmarks/byzantine.py", lambda *relayed: run_relay(post, *relayed))
+    final = {entry["peer"]: entry["accuracy"] for entry in load_summary(folder)["final"]}
+    return float(np.mean([final[peer] for peer in range(peers - count)])), folder
+
+
+def rules(peers: int, count: int) -> dict[str, str]:
+    """Return the overrides of every aggregation, each told how many lie."""
+    honest = f"aggregation.rho={1 - count / (peers - 1)}"
+    return {
+        "mean": "aggregation=mean",
+        "clip": f"aggregation=clip aggregation.delta_max={count / peers}",
+        "trimmed_mean": f"aggregation=trimmed_mean aggregation.byzantine={count}",
+        "median": "aggregation=median",
+        "krum": f"aggregation=krum aggregation.byzantine={count}",
+        "krum, m = n - f - 2": f"aggregation=krum aggregation.byzantine={count} aggregation.chosen=null",
+        "trust, slack 2": f"aggregation=trust aggregation.slack=2 {honest}",
+        "trust, slack 0": f"aggregation=trust aggregation.slack=0 {honest}",
+    }
+
+
+# Rows: what it is called, peers, liars, attack.
+CASES = [
+    ("8 peers, nobody lies", 8, 1, "none"),
+    ("1 of 8, `flip`", 8, 1, "flip"),
+    ("1 of 8, `noise`", 8, 1, "noise"),
+    ("16 peers, nobody lies", 16, 2, "none"),
+    ("2 of 16, `shift`", 16, 2, "shift"),
+]
+PARTITIONS = {"iid": "partition=iid", "Dirichlet 0.5": "partition=dirichlet partition.alpha=0.5"}
+SMALL = (
+    "model.width=1 training.initialization=same training.pretrain_epochs=5 training.local_epochs=2 "
+    "evaluate.every=1000 evaluate.save_models=false"
+)
+
+
+def main() -> None:
+    """Measure and print a Markdown table, a row as soon as it is known."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--only", nargs="+", choices=rules(8, 1), default=list(rules(8, 1)))
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    for plot in ("plot_accuracy", "plot_topology"):
+        setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
+    began = time.process_time()
+    print(f"| data | liars | {' | '.join(chosen.only)} |\n| --- | --- |{' ---: |' * len(chosen.only)}", flush=True)
+    with tempfile.TemporaryDirectory() as output:
+        for data, partition in PARTITIONS.items():
+            for title, peers, count, attack in CASES:
+                figures = []
+                for name in chosen.only:
+                    settings = {
+                        "algorithm": "weight_averaging", "topology": "fully_connected", "rounds": chosen.rounds,
+                        "output-dir": output, "overrides": f"{SMALL} {partition} {rules(peers, count)[name]}",
+                    }  # fmt: skip
+                    found = [run(peers, count, ATTACKS[attack], seed=seed, **settings)[0] for seed in chosen.seeds]
+                    figures.append(f"{np.mean(found):.1f}")
+                print(f"| {data} | {title} | {' | '.join(figures)} |", flush=True)
+    print(f"\n{time.process_time() - began:.0f} s of a processor core")
+
+
+if __name__ == "__main__":
+    main()

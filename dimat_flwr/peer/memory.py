@@ -1,0 +1,110 @@
+"""What a peer remembers when a message comes: what Flower kept for it, or where that is lost, its own checkpoint.
+
+The relay says which exchange is asked for and which one it has the peer's last answer to. So the peer knows whether it
+has done this one already, and the answer was lost on its way: then it answers the same again; or has done more than the
+relay knows, because the relay was started anew: then it goes back to what was before; or has lost its last steps,
+because it was killed before they were on the disk: then it goes on from the newest it has.
+"""
+
+from collections.abc import Callable
+
+from flwr.app import RecordDict
+
+from dimat_flwr.config import Config
+from dimat_flwr.events import Note
+from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
+from dimat_flwr.peer.saved_model import run_folder
+from dimat_flwr.peer.state import PeerState, kept_number, load_state, save_state
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import Report, read_report
+
+
+class LostStateError(RuntimeError):
+    """The peer is asked to go on with a run of which it has nothing any more."""
+
+
+def checkpoint_folder(config: Config, instruction: Instruction) -> CheckpointFolder | None:
+    """Return where a peer keeps its checkpoints of a run; None where it keeps none."""
+    save = config.checkpoint.save
+    if save == "never" or (save == "auto" and instruction.simulation):
+        return None
+    folder = run_folder(config, instruction.run, config.checkpoint.dir) / "checkpoints"
+    return CheckpointFolder(folder, instruction.run, instruction.peer)
+
+
+class Memory:
+    """A peer's memory during one exchange.
+
+    Attributes:
+        notes: warnings about what was lost, for the record.
+    """
+
+    def __init__(self, config: Config, instruction: Instruction, records: RecordDict) -> None:
+        """Look at what there is.
+
+        Args:
+            config: says whether there are checkpoints, and where.
+            instruction: which exchange is asked for.
+            records: Flower's ``context.state``.
+        """
+        self._instruction, self._records = instruction, records
+        self._folder = checkpoint_folder(config, instruction)
+        self.notes: list[Note] = []
+
+    def answered(self) -> RecordDict | None:
+        """Return the answer to this very exchange, if it was given before and got lost."""
+        found = None if self._folder is None else self._folder.at(self._instruction.number)
+        if found is None:
+            return None
+        save_state(found.state, self._records)
+        return found.reply
+
+    def before(self) -> Callable[[], PeerState]:
+        """Return what reads the peer's state as it was before this exchange, afresh at each call.
+
+        Raises:
+            LostStateError: there is none, and this is not the first exchange.
+        """
+        after = self._instruction.after
+        if kept_number(self._records) == after:
+            return lambda: load_state(self._records)
+        found = None if self._folder is None else self._folder.find(after)
+        self._warn_of_damage()
+        if found is None and after >= 0:
+            where = (
+                "and this peer keeps no checkpoints (checkpoint.save)" if self._folder is None else "in no checkpoint"
+            )
+            raise LostStateError(
+                f"exchange {self._instruction.number} goes on from exchange {after}, of which nothing is left here: "
+                f"not in Flower's memory (which is lost when a SuperNode is started anew), {where}"
+            )
+        if found is not None and found.number < after:
+            self._warn(
+                f"goes on from exchange {found.number} instead of {after}: what came later was lost with the disk"
+            )
+        state = PeerState() if found is None else found.state
+        save_state(state, self._records)
+        return lambda: load_state(self._records)
+
+    def keep(self, state: PeerState, reply: RecordDict) -> RecordDict:
+        """Keep the state after the exchange and return the reply, with a warning where the disk did not take it."""
+        save_state(state, self._records)
+        if self._folder is not None:
+            try:
+                self._folder.save(Checkpoint(state.number, state, reply))
+            except CheckpointError as error:
+                told = read_report(reply[names.REPORT])
+                reply[names.REPORT] = Report(events=[*told.events, _warning(str(error))]).to_record()
+        return reply
+
+    def _warn_of_damage(self) -> None:
+        for damaged in self._folder.damaged if self._folder is not None else ():
+            self._warn(f"a checkpoint cannot be used: {damaged}")
+
+    def _warn(self, text: str) -> None:
+        self.notes.append(_warning(text))
+
+
+def _warning(text: str) -> Note:
+    return Note("warning", {"text": text})

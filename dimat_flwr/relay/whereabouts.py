@@ -1,0 +1,80 @@
+"""Which node each peer is at, and whether one that went away is back: at the same node, or at another in its place.
+
+A node that lost its connection comes back by itself, under its old id. A SuperNode that was started anew has another id
+(unless it has a registered key): it is asked as in the handshake, and known by the place it claims (``partition-id``).
+"""
+
+from collections.abc import Collection, Sequence
+from logging import getLogger
+
+from dimat_flwr.relay.envelope import RunFacts
+from dimat_flwr.relay.handshake import claim_of, hello
+from dimat_flwr.relay.post import Post
+from dimat_flwr.wire import names
+
+LOOK_S = 3.0  # between two looks at who is there
+_log = getLogger("flwr")
+
+
+class Whereabouts:
+    """Peers and their nodes during a run."""
+
+    def __init__(self, post: Post, places: Sequence[int], facts: RunFacts) -> None:
+        """Take the places that the handshake found.
+
+        Args:
+            post: the way to the nodes.
+            places: peer's index -> node.
+            facts: the run's constants.
+        """
+        self._post, self._places, self._facts = post, list(places), facts
+        self._asked: dict[str, int] = {}  # message -> the stranger it went to
+        self._known = set(places)
+        self._connected: set[int] = set()
+        self._looked = float("-inf")
+
+    def node(self, peer: int) -> int:
+        """Return the node that a peer is at."""
+        return self._places[peer]
+
+    def look(self, away: Collection[int], busy: Collection[int], now: float) -> list[int]:
+        """Return the peers that can be asked again, ascending; costs nothing before it is time to look.
+
+        Args:
+            away: peers that no message is on its way to.
+            busy: peers that one is on its way to: theirs may be at a node that is gone for good.
+            now: the clock's time.
+        """
+        if now - self._looked < LOOK_S:
+            return []
+        self._looked = now
+        self._connected = set(self._post.nodes())
+        moved = self._claims(away, busy)
+        self._ask_strangers()
+        return sorted({*moved, *(peer for peer in away if self._places[peer] in self._connected)})
+
+    def is_connected(self, peer: int) -> bool:
+        """Whether the peer's node was there at the last look."""
+        return self._places[peer] in self._connected
+
+    def _ask_strangers(self) -> None:
+        for node in sorted(self._connected - self._known):
+            self._known.add(node)
+            message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
+            if message_id:
+                self._asked[message_id] = node
+
+    def _claims(self, away: Collection[int], busy: Collection[int]) -> list[int]:
+        """Return the peers whose place a stranger has taken up."""
+        moved = []
+        for reply in self._post.collect(list(self._asked)) if self._asked else ():
+            node = self._asked.pop(reply.message_id)
+            claim = claim_of(node, reply)
+            vacant = claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)
+            if claim.problem or not vacant:
+                reason = claim.problem or f"place {claim.place} is not vacant"
+                _log.warning("node %d came during the run and is not taken in: %s", node, reason)
+                continue
+            self._places[claim.place] = node
+            moved.append(claim.place)
+        return moved
