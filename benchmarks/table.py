@@ -12,7 +12,7 @@ A step size is found for every algorithm and partition on the ring, and taken on
 train with Adam take that of weight averaging.
 
 A finished cell is kept under ``--cells`` by the content of its configuration and not run again. At the end the table is
-written as Markdown and as CSV.
+printed as Markdown and written as CSV.
 """
 
 import csv
@@ -264,7 +264,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def main(
     tune: Annotated[bool, typer.Option("--tune", help="Find step sizes first, and record them.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes, with a thread each.")] = 1,
-    results: Annotated[Path, typer.Option(help="Folder of the CSV files and the Markdown.")] = Path("results"),
+    results: Annotated[Path, typer.Option(help="Folder of the CSV files.")] = Path("results"),
     cells: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("~/.cache/dimat-flwr/table"),
 ) -> None:
     """Run what has not been run yet, and write the table."""
@@ -289,9 +289,8 @@ def main(
         names = dict(zip(("algorithm", "topology", "partition"), condition, strict=True))
         rows.append({**names, "rate": runs[0].rate, **averaged([figures[cell] for cell in runs])})
     write_csv(results / "algorithms.csv", rows)
-    text = "\n".join(f"### `partition={partition}`\n\n{markdown(rows, partition)}" for partition in PARTITIONS)
-    (results / "algorithms.md").write_text(text)
-    console.print(text, markup=False, soft_wrap=True)
+    for partition in PARTITIONS:
+        console.print(f"partition={partition}\n\n{markdown(rows, partition)}", markup=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Every command that the documentation gives, parsed by those who would run it, and the facts that it states."""
 
+import csv
 import importlib
 import json
 import re
@@ -158,6 +159,19 @@ def test_links_and_paths_lead_somewhere(document: str) -> None:
     new = {*shown_files(text)}
     for path in re.findall(r"`((?:dimat_flwr|conf|docs|tests|apps|benchmarks)(?:/[\w./-]+)+)`", text):
         assert path in new or (ROOT / path).exists(), path
+
+
+def test_the_table_of_algorithms_is_that_of_the_results() -> None:
+    with (ROOT / "results" / "algorithms.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    tables = re.split(r"^## ", read("docs/algorithms.md"), flags=re.MULTILINE)
+    assert {row["algorithm"] for row in rows} == {path.stem for path in (CONF / "algorithm").glob("*.yaml")}
+    for row in rows:
+        table = next(text for text in tables if f"`partition={row['partition']}`" in text.split("\n")[0])
+        line = next(line for line in table.splitlines() if line.startswith(f"| `{row['algorithm']}`"))
+        column = 2 if row["topology"] == "ring" else 5
+        figure = f"{float(row['accuracy']):.1f} ± {float(row['deviation']):.1f}"
+        assert line.split("|")[column].strip() == figure
 
 
 def test_anchors_lead_to_headings() -> None:
