@@ -15,7 +15,7 @@ from dimat_flwr.merging.match_many import match_many
 from dimat_flwr.merging.merge_models import BatchNormPolicy, Merged, merge_with_report
 from dimat_flwr.symmetry import Permutation, PermutationSpec
 
-Strategy = Literal["many", "cycle_consistent", "first"]
+Strategy = Literal["cycle_consistent", "many", "first"]
 
 
 def merge_many(
@@ -25,7 +25,7 @@ def merge_many(
     spec: PermutationSpec,
     batches: Iterable[Batch] = (),
     weights: Sequence[float] | None = None,
-    strategy: Strategy = "many",
+    strategy: Strategy = "cycle_consistent",
     method: Method = "activation",
     generator: torch.Generator | None = None,
     max_steps: int = 100,
@@ -48,7 +48,7 @@ def merge_many(
         spec: the network's permutation groups.
         batches: input batches, as a list or data loader that can be read several times.
         weights: K mixing weights that sum to 1; None: equal ones. They play no part in the matching.
-        strategy: ``"many"``, ``"cycle_consistent"`` or ``"first"``.
+        strategy: ``"cycle_consistent"``, ``"many"`` or ``"first"``; docs/merging.md compares them.
         method: how the start is found, see ``align``; with ``"none"`` the models start as they are, as in both papers.
         generator: a CPU generator, for everything that is visited in random order; None: one seeded with 0.
         max_steps: of Frank-Wolfe from each start, for ``"cycle_consistent"``.

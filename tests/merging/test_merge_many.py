@@ -193,7 +193,7 @@ def test_weights_decide_the_mix():
     ("change", "message"),
     [
         ({"states": 1}, "give two or more"),
-        ({"strategy": "all"}, "no strategy 'all': take one of many"),
+        ({"strategy": "all"}, "no strategy 'all': take one of cycle_consistent"),
         ({"method": "best"}, "no method 'best': take one of weight_from_activation"),
         ({"weights": [0.5, 0.5]}, "2 mixing weights for 3 models"),
         ({"weights": [0.5, 0.5, 0.5]}, "sum to 1.5"),
