@@ -18,7 +18,9 @@ from dimat_flwr.config import GROUPS, load_config
 from dimat_flwr.config.choice import build_choice
 from tests.docs.markdown import ROOT, blocks, commands, read, section, shown_files
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/merging.md", "docs/robustness.md"]
+DOCUMENTS = [
+    "README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/merging.md", "docs/privacy.md", "docs/robustness.md",
+]  # fmt: skip
 CONF = ROOT / "conf"
 RUN_CONFIG = tomllib.loads(read("pyproject.toml"))["tool"]["flwr"]["app"]["config"]
 COMMANDS = [words for document in DOCUMENTS[:2] for words in commands(read(document))]
