@@ -82,6 +82,16 @@ def kept_number(records: RecordDict) -> int:
     return -1 if facts is None else int(json.loads(str(facts["json"]))["number"])
 
 
+def kept_account(records: RecordDict) -> Spent:
+    """Return the private steps that ``context.state`` knows of, also where the peer is about to go back from it."""
+    facts = records.config_records.get(_FACTS)
+    return (
+        []
+        if facts is None
+        else [(sigma, rate, steps) for sigma, rate, steps in json.loads(str(facts["json"]))["spent"]]
+    )
+
+
 def save_state(state: PeerState, records: RecordDict) -> None:
     """Put a peer's state into ``context.state``, replacing what was there."""
     blob, facts = pack_state(state)

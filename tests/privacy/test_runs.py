@@ -9,9 +9,13 @@ from flwr.app import RecordDict
 
 from dimat_flwr.algorithms.registry import available_algorithms
 from dimat_flwr.config import ConfigError, load_config
-from dimat_flwr.learning import epsilon
+from dimat_flwr.learning import epsilon, steps_taken
+from dimat_flwr.peer.messages import handle
 from dimat_flwr.peer.state import PeerState, load_state, save_state
 from dimat_flwr.relay.membership import SetupError
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction, Next
+from dimat_flwr.wire.report import read_report
 from tests.in_process_app import ROOT, Run, run_app
 
 CONF = ROOT / "conf"
@@ -189,10 +193,37 @@ def test_a_peer_gives_no_loss_to_an_aggregation_that_says_it_does_not_look(tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", sorted(KEEPING))
 def test_every_algorithm_that_is_taken_runs(tmp_path: Path, algorithm: str) -> None:
-    topology = "tree" if algorithm == "relaysgd" else "ring"
+    topology = "chain" if algorithm == "relaysgd" else "ring"
     steps = " training.local_steps=1" if algorithm == "damsgrad" else ""
     reader = " algorithm.readers=1" if algorithm == "epidemic" else ""
     found = run(tmp_path, PRIVATE + steps + reader, algorithm=algorithm, topology=topology, rounds=2)
     assert found.summary["status"] == "completed"
     assert len(found.summary["final"]) == 3
     assert {event["loss"] for event in found.events("training")} == {None}
+
+
+def test_a_peer_that_goes_back_counts_what_it_has_published(tmp_path: Path) -> None:
+    """A relay that knows of exchange 1 alone asks a peer that has done 2: it trains from there, and forgets nothing."""
+    settings = {
+        "algorithm": "local_only", "model": "mlp", "output-dir": str(tmp_path),
+        "overrides": f"{SMALL} {PRIVATE} checkpoint.save=always",
+    }  # fmt: skip
+    records = RecordDict()
+
+    def ask(number: int, after: int) -> PeerState:
+        coming = Next(round=number + 1, exchange="merge", handler="algorithm", readers=[])
+        told = Instruction(
+            peer=0, peers=1, run="again", simulation=False, round=number, rounds=9, number=number, after=after,
+            exchange="merge" if number else "start", next=coming,
+        )  # fmt: skip
+        content = RecordDict({names.INSTRUCTION: told.to_record()})
+        reply = handle(names.EXCHANGE_MESSAGE, content, records, settings, {}, CONF)
+        assert read_report(reply[names.REPORT]).error == ""
+        return load_state(records)
+
+    trained = [steps_taken(ask(number, number - 1).spent) for number in range(3)]
+    per_exchange = trained[0]
+    assert trained == [per_exchange, 2 * per_exchange, 3 * per_exchange]
+    again = ask(3, after=1)
+    assert again.number == 3
+    assert steps_taken(again.spent) == 4 * per_exchange
