@@ -177,6 +177,22 @@ class Final:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Privacy:
+    """What a peer's private training has told of each of its samples so far.
+
+    Attributes:
+        epsilon: see ``learning.accounting``; None if there is no bound.
+        delta: what it is told for.
+        steps: private steps so far.
+    """
+
+    kind: ClassVar[str] = "privacy"
+    epsilon: _Figure
+    delta: _Share
+    steps: _Index
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Note:
     """An algorithm's own figures: up to 16 numbers, short texts or lists of numbers under a name."""
 
@@ -281,7 +297,7 @@ class Muted:
 
 # What instruments observed; an algorithm tells none of these.
 Observed = Counterfactual | Consensus | GradientNorm | UnitsMoved
-PeerEvent = Evaluation | Training | Merge | Aligned | Rejected | Final | Note | Observed
+PeerEvent = Evaluation | Training | Merge | Aligned | Rejected | Final | Privacy | Note | Observed
 Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Muted
 
 _TOLD_BY_PEERS: dict[str, type[PeerEvent]] = {kind.kind: kind for kind in get_args(PeerEvent)}
@@ -299,6 +315,7 @@ _DISPENSABLE: tuple[type[PeerEvent], ...] = (
     Merge,
     Training,
     Evaluation,
+    Privacy,
     Final,
 )
 

@@ -57,6 +57,11 @@ class AlignedAveraging(MergeAndTrain):
     )
 
     @property
+    def keeps_privacy(self) -> bool:
+        """Whether units are matched by weights."""
+        return self.matching is None
+
+    @property
     def pools_data(self) -> bool:
         """Whether the matching looks at other peers' samples."""
         return self.matching is not None and self.matching.match_data == "pooled"

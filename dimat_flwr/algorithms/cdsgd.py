@@ -27,6 +27,7 @@ class CDSGD(Algorithm):
     """Average with the neighbours and add the step from where the peer was."""
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Consensus-based distributed SGD (CDSGD)",
         description="average with the neighbours, minus the gradient at one's own model",

@@ -39,6 +39,7 @@ class Choco(MergeAndTrain):
     gamma: float = Field(default=0.03, gt=0, le=1)
 
     needs_mean: ClassVar[str] = "what peers know of each other must cancel in the mean, which no other rule lets it"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="CHOCO-SGD",
         description="average what the neighbours know of each other from compressed messages, then train",

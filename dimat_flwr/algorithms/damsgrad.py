@@ -47,6 +47,7 @@ class DAMSGrad(Algorithm):
     takes_any_optimizer: ClassVar[bool] = False
     takes_local_steps: ClassVar[bool] = False
     needs_mean: ClassVar[str] = "the second moments that it mixes would not be guarded"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Decentralized AMSGrad (DAMSGrad)",
         description="AMSGrad whose second moments are averaged with the neighbours, like the models",

@@ -39,6 +39,7 @@ class Epidemic(MergeAndTrain):
     variant: Literal["oracle", "local"] = "oracle"
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Epidemic learning (EL)",
         description="send the model to a few random peers in each round, average what arrives, then train",

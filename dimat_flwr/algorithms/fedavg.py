@@ -34,6 +34,7 @@ class FedAvg(Algorithm):
     weighting: Literal["samples", "uniform"] = "samples"
     most_samples: int = Field(default=10_000_000, ge=1)
 
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Federated averaging (FedAvg)",
         description="everybody averages everybody's models, by the size of their data, then trains",

@@ -33,6 +33,7 @@ class Gossip(MergeAndTrain):
     gossip_steps: int = Field(default=1, ge=1, le=1000)
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Gossip SGD",
         description="train, then average k times with the neighbours",

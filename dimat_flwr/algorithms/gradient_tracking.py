@@ -42,6 +42,7 @@ class GradientTracking(Algorithm):
 
     takes_any_optimizer: ClassVar[bool] = False
     needs_mean: ClassVar[str] = "the trackers of the mean gradient that it mixes must keep their sum"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Gradient tracking (DSGT)",
         description="step along a running estimate of all peers' mean gradient; exact on different data",

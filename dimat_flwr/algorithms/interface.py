@@ -224,6 +224,14 @@ class Algorithm(ABC):
         return "it does not say that peer.aggregate does all its mixing"
 
     @property
+    def keeps_privacy(self) -> bool:
+        """Whether the peer's own samples come in by ``peer.train`` and ``peer.pretrain`` alone, without ``pooled``.
+
+        These two are all that ``privacy`` puts clipping and noise into; what looks at samples otherwise is refused.
+        """
+        return False
+
+    @property
     def keeps_own_frames(self) -> bool:
         """Whether every peer keeps its units in an order of its own: averaging needs models to be aligned first."""
         return False

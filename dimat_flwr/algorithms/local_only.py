@@ -19,6 +19,7 @@ class LocalOnly(MergeAndTrain):
     """Every peer trains alone; the topology is not used."""
 
     needs_mean: ClassVar[str] = "nobody sends anything"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Local training",
         description="no communication at all: the lower bound",

@@ -37,6 +37,7 @@ class RelaySGD(Algorithm):
 
     merges_old_models: ClassVar[bool] = True
     needs_mean: ClassVar[str] = "its sums of models go on along the tree whole, with whatever a liar has put in"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="RelaySGD",
         description="pass on sums of models along a tree: every peer averages everybody's, some of them old",

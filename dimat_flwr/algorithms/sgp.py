@@ -34,6 +34,7 @@ class SGP(Algorithm):
 
     sums: ClassVar[Sums] = "columns"
     needs_mean: ClassVar[str] = "push-sum passes on shares of mass, which must neither be clipped nor left out"
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Stochastic gradient push (SGP)",
         description="push-sum averaging over a directed graph, then train",

@@ -22,6 +22,7 @@ class WeightAveraging(MergeAndTrain):
     """Average the neighbours' weights as they are."""
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Weight averaging (WA)",
         description="average the neighbours' models without aligning them, then train",

@@ -26,6 +26,7 @@ class WeightMatching(MergeAndTrain):
     """Align the neighbours' units to one's own by their weights, average, then train."""
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Weight matching (WM)",
         description="align the neighbours' models by their weights (Git Re-Basin), average them, then train",

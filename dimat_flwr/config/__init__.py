@@ -5,7 +5,7 @@ from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.load import load_config
 from dimat_flwr.config.network import build_network, check_network
 from dimat_flwr.config.parts import GROUPS, Config
-from dimat_flwr.config.settings import BatchNormSettings, EvaluateSettings, TrainingSettings
+from dimat_flwr.config.settings import BatchNormSettings, EvaluateSettings, PrivacySettings, TrainingSettings
 
 __all__ = [
     "GROUPS",
@@ -14,6 +14,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "EvaluateSettings",
+    "PrivacySettings",
     "TrainingSettings",
     "build_network",
     "check_network",

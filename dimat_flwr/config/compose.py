@@ -31,7 +31,9 @@ NODE_KEYS = {
     "state-dir": "checkpoint.dir",
     "key-file": "security.key_file",
     "known-peers": "security.known_peers",
-    "seal": "security.seal",  # so that a device can insist, whatever the run says
+    "seal": "security.seal",  # so that a device can insist, whatever the run says; so with the next two
+    "noise-multiplier": "privacy.noise_multiplier",
+    "secret-noise": "privacy.secret",
 }
 EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds no part
 

@@ -12,6 +12,7 @@ from dimat_flwr.config.settings import (
     BatchNormSettings,
     CheckpointSettings,
     EvaluateSettings,
+    PrivacySettings,
     SecuritySettings,
     TrainingSettings,
 )
@@ -56,6 +57,7 @@ class Config:
     batchnorm: Annotated[BatchNormSettings, _SECTION]
     checkpoint: Annotated[CheckpointSettings, _SECTION]
     security: Annotated[SecuritySettings, _SECTION]
+    privacy: Annotated[PrivacySettings, _SECTION]
     relay: Annotated[RelaySettings, _SECTION]
     model: Mapping[str, Any]
     seed: int

@@ -130,6 +130,24 @@ class SecuritySettings:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class PrivacySettings:
+    """Differential privacy of each training sample in what leaves its peer; see ``learning.private``.
+
+    Attributes:
+        noise_multiplier: standard deviation of the noise divided by ``max_grad_norm``; None: no privacy.
+        max_grad_norm: largest norm of the gradient of one sample, to which larger ones are clipped.
+        delta: of (epsilon, delta); well below one by the number of a peer's samples.
+        secret: whether noise is drawn from the operating system: ``auto``: not in a simulation, where it follows from
+            the seed; ``always``.
+    """
+
+    noise_multiplier: float | None = Field(gt=0, allow_inf_nan=False)
+    max_grad_norm: float = Field(gt=0, allow_inf_nan=False)
+    delta: float = Field(gt=0, lt=1)
+    secret: Literal["auto", "always"]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BatchNormSettings:
     """What happens to BatchNorm statistics when models are mixed; the same for every algorithm.
 

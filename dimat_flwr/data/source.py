@@ -50,6 +50,11 @@ class DataSource(ABC):
         return self.data_dir is not None and PLACE in self.data_dir
 
     @property
+    def measures_samples(self) -> bool:
+        """Whether what is stored of one sample follows from others too, as where all are standardized by their mean."""
+        return False
+
+    @property
     def task(self) -> Task:
         """Loss and metric: one of ``num_classes`` classes per sample, or per place of a sequence, unless overridden."""
         return Classification(self.num_classes)

@@ -55,6 +55,11 @@ class TableSource(DataSource):
             raise ValueError(f"std must be positive, not {min(self.std)}")
         return self
 
+    @property
+    def measures_samples(self) -> bool:
+        """Whether rows are standardized by what the training set's own are."""
+        return self.mean is None or self.std is None
+
     @abstractmethod
     def tables(self) -> tuple[Table, Table]:
         """Return all rows for training and all rows for testing, as they are in the files.

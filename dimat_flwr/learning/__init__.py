@@ -1,10 +1,12 @@
 """Local training and evaluation: minibatches made on the device, the task's loss, and what came of it."""
 
+from dimat_flwr.learning.accounting import Spent, epsilon, spend, steps_taken
 from dimat_flwr.learning.batches import Batch, PeerData
 from dimat_flwr.learning.device import Precision, autocast, resolve_device
-from dimat_flwr.learning.errors import DeviceError, TrainingError
+from dimat_flwr.learning.errors import DeviceError, PrivacyError, TrainingError
 from dimat_flwr.learning.evaluation import Evaluation, evaluate, local_accuracy
 from dimat_flwr.learning.gradients import gradient
+from dimat_flwr.learning.keystream import Keystream
 from dimat_flwr.learning.lr_schedules.base import LrSchedule
 from dimat_flwr.learning.mode import in_mode
 from dimat_flwr.learning.optimizer_state import restore_optimizer, save_optimizer
@@ -17,14 +19,18 @@ __all__ = [
     "Correction",
     "DeviceError",
     "Evaluation",
+    "Keystream",
     "LrSchedule",
     "Optimizer",
     "PeerData",
     "Precision",
+    "PrivacyError",
     "RunningOptimizer",
+    "Spent",
     "TrainingError",
     "TrainingResult",
     "autocast",
+    "epsilon",
     "evaluate",
     "gradient",
     "in_mode",
@@ -33,6 +39,8 @@ __all__ = [
     "restore_optimizer",
     "save_optimizer",
     "seeded",
+    "spend",
+    "steps_taken",
     "train_epochs",
     "train_steps",
 ]

@@ -125,6 +125,17 @@ class PeerData:
         for start in range(0, len(self), batch_size):
             yield self._batch(order, None, start, min(start + batch_size, len(self)))
 
+    def sampled(self, places: Tensor, generator: torch.Generator) -> Batch:
+        """Return the samples at some places, augmented as for training.
+
+        Args:
+            places: int64 (B,), each in 0..n - 1.
+            generator: a CPU generator, from which augmentation is drawn.
+        """
+        order = places.to(self.device)
+        drawn = self._source.draw_augmentation(len(places), generator, self.device) if self._augmented else None
+        return self._batch(order, drawn, 0, len(places))
+
     def matching_inputs(self, samples: int, batch_size: int, generator: torch.Generator) -> list[Tensor]:
         """Return batches of inputs alone, not augmented, for statistics of activations; read several times.
 

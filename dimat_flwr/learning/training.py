@@ -27,8 +27,8 @@ class TrainingResult:
 
     Attributes:
         loss: mean of the minibatches' losses, weighted by their samples, each measured when it was trained on; None if
-            there were none.
-        samples: samples trained on, counted as often as they were used.
+            there were none, or if it is withheld because it tells of private samples.
+        samples: samples trained on, counted as often as they were used; in private training the number expected.
         steps: minibatches.
         seconds: wall-clock time.
     """
@@ -152,23 +152,29 @@ class _Update:
         loss = self.task.loss(scores, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.correct is not None:
-            self._correct(self.correct)
+            correct_gradients(self.model, self.correct)
         self.optimizer.step()
         return loss.detach(), len(labels)
 
-    def _correct(self, correct: Correction) -> None:
-        parameters = {name: own for name, own in self.model.named_parameters() if own.requires_grad}
-        gradients = {name: torch.zeros_like(own) if own.grad is None else own.grad for name, own in parameters.items()}
-        corrected = correct({name: own.detach() for name, own in parameters.items()}, gradients)
-        for name, own in parameters.items():
-            given = corrected.get(name)
-            if given is None or given.shape != own.shape:
-                found = "none" if given is None else f"one of shape {tuple(given.shape)}"
-                raise TrainingError(
-                    f"the gradient correction gave {found} for parameter '{name}' {tuple(own.shape)}; it must return "
-                    "a gradient of the same shape for every one it is given"
-                )
-            own.grad = given.detach()
+
+def correct_gradients(model: nn.Module, correct: Correction) -> None:
+    """Replace the gradients of a model's parameters by what a correction makes of them.
+
+    Raises:
+        TrainingError: it leaves one out, or gives one of another shape.
+    """
+    parameters = {name: own for name, own in model.named_parameters() if own.requires_grad}
+    gradients = {name: torch.zeros_like(own) if own.grad is None else own.grad for name, own in parameters.items()}
+    corrected = correct({name: own.detach() for name, own in parameters.items()}, gradients)
+    for name, own in parameters.items():
+        given = corrected.get(name)
+        if given is None or given.shape != own.shape:
+            found = "none" if given is None else f"one of shape {tuple(given.shape)}"
+            raise TrainingError(
+                f"the gradient correction gave {found} for parameter '{name}' {tuple(own.shape)}; it must return "
+                "a gradient of the same shape for every one it is given"
+            )
+        own.grad = given.detach()
 
 
 class _Trace:

@@ -9,18 +9,22 @@ from torch import Tensor, nn
 
 from dimat_flwr.algorithms.interface import StateDict
 from dimat_flwr.config import Config
-from dimat_flwr.events import Training
+from dimat_flwr.events import Privacy, Training
 from dimat_flwr.learning import (
     Batch,
     Correction,
     Evaluation,
+    Keystream,
     PeerData,
     RunningOptimizer,
+    epsilon,
     evaluate,
     gradient,
     resolve_device,
     restore_optimizer,
     save_optimizer,
+    spend,
+    steps_taken,
     train_epochs,
     train_steps,
 )
@@ -44,7 +48,8 @@ class Learner:
         data: the peer's own training samples.
     """
 
-    def __init__(self, config: Config, state: PeerState, *, peer: int, peers: int, round: int, rounds: int) -> None:
+    def __init__(self, config: Config, state: PeerState, *, peer: int, peers: int, round: int, rounds: int,
+                 simulation: bool) -> None:  # fmt: skip
         """Fill the process's network with the peer's tensors.
 
         Args:
@@ -54,7 +59,9 @@ class Learner:
             peers: how many there are.
             round: the current round.
             rounds: the run's last round.
+            simulation: whether all peers are in one; then nothing that is drawn need be secret.
         """
+        self._secret = config.privacy.secret == "always" or not simulation
         self._config, self._state, self.peer, self.round = config, state, peer, round
         self.device = resolve_device(config.training.device)
         self._shell = caches.shell(config, self.device)
@@ -126,6 +133,9 @@ class Learner:
         settings = self._config.training
         if settings.local_steps is None:
             self._train_epochs(settings.local_epochs, correct, pooled=pooled)
+            return
+        if self.is_private:
+            self._train_privately(settings.local_steps, correct)
             return
         with self._optimizer() as optimizer:
             self._log.add(
@@ -249,6 +259,16 @@ class Learner:
         self._state.model = {name: tensor.cpu() for name, tensor in self.tensors().items()}
 
     @property
+    def is_private(self) -> bool:
+        """Whether nothing of a sample may show but through training with clipping and noise."""
+        return self._config.privacy.noise_multiplier is not None
+
+    def privacy(self) -> Privacy:
+        """Return what private training has told of each own sample so far."""
+        delta = self._config.privacy.delta
+        return Privacy(epsilon=epsilon(self._state.spent, delta), delta=delta, steps=steps_taken(self._state.spent))
+
+    @property
     def _batch_seed(self) -> int:
         return derive_seed(self._config.seeds.order, self.peer, purpose="minibatches")
 
@@ -264,6 +284,10 @@ class Learner:
         if not epochs:
             return
         settings = self._config.training
+        if self.is_private:
+            # As many as cover the samples: a number that nobody has to be told.
+            self._train_privately(epochs * math.ceil(len(self.data) / settings.batch_size), correct)
+            return
         generator = torch.Generator().manual_seed(
             derive_seed(self._config.seeds.order, self.peer, self.round, "batches")
         )
@@ -282,6 +306,34 @@ class Learner:
                     correct=correct,
                 )
             )
+        self._changed()
+
+    def _train_privately(self, steps: int, correct: Correction | None) -> None:
+        # Opacus takes seconds to import, and brings all of torch's optimizers.
+        from dimat_flwr.learning.private import Protection, sampling_rate, train_privately
+
+        settings, privacy, spent = self._config.training, self._config.privacy, self._state.spent
+        sigma = privacy.noise_multiplier
+        assert sigma is not None
+        purpose = f"privacy, step {steps_taken(spent)}"
+        seed = derive_seed(self._config.seeds.order, self.peer, self.round, purpose)
+        keystream = Keystream.secret() if self._secret else Keystream.seeded(seed)
+        with self._optimizer() as optimizer:
+            self._log.add(
+                train_privately(
+                    self.model,
+                    self.data,
+                    optimizer,
+                    self._dataset.task,
+                    Protection(sigma, privacy.max_grad_norm, keystream),
+                    steps=steps,
+                    batch_size=settings.batch_size,
+                    precision=settings.precision,
+                    lr=self.lr,
+                    correct=correct,
+                )
+            )
+        spend(spent, sigma, sampling_rate(len(self.data), settings.batch_size), steps)
         self._changed()
 
     @contextmanager

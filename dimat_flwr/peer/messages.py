@@ -12,12 +12,13 @@ from typing import Any
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
+from dimat_flwr.learning import steps_taken
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
 from dimat_flwr.peer.keys import introduce
 from dimat_flwr.peer.memory import Memory
 from dimat_flwr.peer.setup import check_setup
-from dimat_flwr.peer.state import load_state, save_state
+from dimat_flwr.peer.state import PeerState, kept_account, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.report import Report
@@ -65,7 +66,15 @@ def _exchange(config: Config, instruction: Instruction, content: RecordDict, sta
     memory = Memory(config, instruction, state)
     if (answered := memory.answered()) is not None:
         return answered
-    before = memory.before()
+    account, kept = kept_account(state), memory.before()
+
+    def before() -> PeerState:
+        """Return the state to go on from; a peer that goes back takes nothing back of what it has published."""
+        found = kept()
+        if steps_taken(found.spent) < steps_taken(account):
+            found.spent = list(account)
+        return found
+
     done = work_off(config, instruction, content, before)
     done.state.number = instruction.number
     reply = _reply(Report(events=[*memory.notes, *done.events]))

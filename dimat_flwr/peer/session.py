@@ -11,7 +11,7 @@ from dimat_flwr.algorithms.interface import Algorithm, StateDict
 from dimat_flwr.config import Config
 from dimat_flwr.events import Absence, Aligned, Note, PeerEvent, Stage, UnitsMoved, clip
 from dimat_flwr.events import Evaluation as EvaluationEvent
-from dimat_flwr.learning import Batch, Correction, Evaluation, local_accuracy
+from dimat_flwr.learning import Batch, Correction, Evaluation, PrivacyError, local_accuracy
 from dimat_flwr.merging import share_moved, shares_moved
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.corrected import train_corrected
@@ -65,6 +65,7 @@ class Session:
             peers=instruction.peers,
             round=instruction.round,
             rounds=max(1, instruction.rounds),
+            simulation=instruction.simulation,
         )
 
     @property
@@ -171,10 +172,12 @@ class Session:
 
     def next_batch(self) -> Batch:
         """Return the next minibatch."""
+        self._keep_private("a minibatch")
         return self._learner.next_batch()
 
     def gradient(self, at: Mapping[str, Tensor] | None, batch: Batch) -> StateDict:
         """Return the gradient at a state dict, or at the model."""
+        self._keep_private("a gradient")
         with self._apart():
             return self._learner.gradient(at, batch)
 
@@ -202,6 +205,7 @@ class Session:
     def matching_inputs(self, samples: int, batch_size: int, *, pooled: bool = False) -> Sequence[Tensor]:
         """Return batches of training inputs without augmentation."""
         self._allow(pooled)
+        self._keep_private("inputs to match on")
         return self._learner.matching_inputs(samples, batch_size, self.generator("matching"), pooled=pooled)
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -229,6 +233,7 @@ class Session:
 
     def full_gradient(self, at: Mapping[str, Tensor]) -> StateDict:
         """Return the gradient of the mean loss over the peer's own samples at other tensors; see ``Learner``."""
+        self._keep_private("the gradient of all samples")
         return self._learner.full_gradient(at)
 
     def hand_over(self) -> None:
@@ -285,15 +290,25 @@ class Session:
     def _figures(self) -> tuple[float, float | None, float]:
         """Return accuracy and local accuracy in percent, and loss, of the model as it is, settled."""
         found = self._learner.measure()
+        if self._learner.is_private:  # the peer's own classes are what its samples say
+            return found.accuracy, None, found.loss
         local = local_accuracy(found, self._learner.data.label_counts(self._config.dataset.num_classes))
         return found.accuracy, local, found.loss
 
     def _allow(self, pooled: bool) -> None:
         if pooled and not self._instruction.simulation:
             raise PeerSetupError(POOLED)
+        if pooled:
+            self._keep_private("training on all peers' samples")
+
+    def _keep_private(self, what: str) -> None:
+        """Refuse what looks at samples without clipping and noise, whatever an algorithm says of itself."""
+        if self._learner.is_private:
+            raise PrivacyError(f"with privacy there is no {what}: own samples come in by train and pretrain alone")
 
     def _own_loss(self, state: Mapping[str, Tensor], samples: int) -> float:
         """Return the loss on some of the peer's own samples, the same ones for all models of a round."""
+        self._keep_private("loss on own samples")
         return self._learner.own_loss(state, samples, self.generator("aggregation"))
 
     def _correction_slot(self, name: str) -> MutableMapping[str, Tensor]:
@@ -303,3 +318,5 @@ class Session:
         trained = self._learner.trained()
         if trained is not None:
             self.record(trained)
+            if self._learner.is_private:
+                self.record(self._learner.privacy())

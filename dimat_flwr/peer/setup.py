@@ -5,11 +5,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from dimat_flwr.config import Config, check_network
 from dimat_flwr.data import DataSource
-from dimat_flwr.learning import autocast, resolve_device
+from dimat_flwr.learning import PrivacyError, autocast, resolve_device
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.initial_state import check_initial_file
@@ -38,6 +39,7 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
         ConfigError: the network does not work with data set or algorithm.
         DataError: files are missing, or the partition leaves a peer without data.
         DeviceError: there is no such device.
+        PrivacyError: the network lets samples meet, or delta is too large for so few samples.
         PeerSetupError: the model's folder cannot be written, the file of first weights does not fit, or the
             configuration asks for what this peer cannot do.
     """
@@ -45,9 +47,10 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     autocast(device, config.training.precision)
     dataset = _own(config.dataset, place)
     dataset.check()
-    caches.partition_indices(dataset, config.partition, instruction.peers, config.seeds.data)
+    parts = caches.partition_indices(dataset, config.partition, instruction.peers, config.seeds.data)
     network = caches.shell(config, device).network
     check_network(config, network, device)
+    _check_privacy(config, network, device, max(len(own) for own in (parts if place < 0 else parts[place : place + 1])))
     check_initial_file(config, network.state_dict(), place)
     _require_writable(run_folder(config, instruction.run) / "models", _model_bytes(network))
     if config.instruments.gathers and not (instruction.simulation or config.instruments.outside_simulation):
@@ -55,6 +58,20 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     pools = config.algorithm.pools_data or config.final_merge.pools_data
     if pools and not instruction.simulation:
         raise PeerSetupError(POOLED)
+
+
+def _check_privacy(config: Config, network: nn.Module, device: torch.device, samples: int) -> None:
+    if config.privacy.noise_multiplier is None:
+        return
+    from dimat_flwr.learning.private_network import private_faults
+
+    if config.privacy.delta * samples >= 1:
+        raise PrivacyError(
+            f"privacy.delta {config.privacy.delta:g} would allow one of {samples} samples to be given away; set it "
+            f"well below {1 / samples:.1g}"
+        )
+    if faults := private_faults(network, config.dataset.example_input(2).to(device)):
+        raise PrivacyError("; ".join(f"privacy: {fault}" for fault in faults))
 
 
 def _own(dataset: DataSource, place: int) -> DataSource:

@@ -9,7 +9,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
-from dimat_flwr.learning import Evaluation
+from dimat_flwr.learning import Evaluation, Spent
 from dimat_flwr.wire.payload import Payload, pack, unpack_own
 
 _BLOB, _FACTS = "blob", "facts"
@@ -48,6 +48,7 @@ class PeerState:
         observed: what instruments look at later in the round.
         batches_drawn: minibatches taken one at a time so far, so that the next one goes on in the epoch's order.
         measured: the last evaluation while the model has not changed since.
+        spent: private steps so far; empty where there is no privacy.
         number: the exchange that the peer finished last, by its place in the run; -1 before the first.
         trust: keys.
     """
@@ -61,6 +62,7 @@ class PeerState:
     observed: dict[str, Tensor] = field(default_factory=dict)
     batches_drawn: int = 0
     measured: Evaluation | None = None
+    spent: Spent = field(default_factory=list)
     number: int = -1
     trust: Trust = field(default_factory=Trust)
 
@@ -78,6 +80,16 @@ def kept_number(records: RecordDict) -> int:
     """Return the exchange that the peer finished last as ``context.state`` has it, -1 where there is none."""
     facts = records.config_records.get(_FACTS)
     return -1 if facts is None else int(json.loads(str(facts["json"]))["number"])
+
+
+def kept_account(records: RecordDict) -> Spent:
+    """Return the private steps that ``context.state`` knows of, also where the peer is about to go back from it."""
+    facts = records.config_records.get(_FACTS)
+    return (
+        []
+        if facts is None
+        else [(sigma, rate, steps) for sigma, rate, steps in json.loads(str(facts["json"]))["spent"]]
+    )
 
 
 def save_state(state: PeerState, records: RecordDict) -> None:
@@ -99,6 +111,7 @@ def pack_state(state: PeerState) -> tuple[bytes, dict[str, Any]]:
         "stale": state.stale,
         "batches_drawn": state.batches_drawn,
         "measured": None if state.measured is None else _figures(state.measured),
+        "spent": state.spent,
         "number": state.number,
         "trust": vars(state.trust),
     }
@@ -109,6 +122,7 @@ def unpack_state(blob: bytes, facts: Mapping[str, Any]) -> PeerState:
     state = PeerState(
         stale=facts["stale"],
         batches_drawn=facts["batches_drawn"],
+        spent=[(sigma, rate, steps) for sigma, rate, steps in facts["spent"]],
         number=facts["number"],
         trust=Trust(**facts["trust"]),
     )

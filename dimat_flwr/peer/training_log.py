@@ -19,9 +19,11 @@ class TrainingLog:
 
     def __init__(self) -> None:
         self._loss, self._samples, self._steps, self._seconds = 0.0, 0, 0, 0.0
+        self._withheld = False
 
     def add(self, result: TrainingResult) -> None:
         """Add a training."""
+        self._withheld = self._withheld or (result.loss is None and result.samples > 0)
         self._loss += (result.loss or 0.0) * result.samples
         self._samples += result.samples
         self._steps += result.steps
@@ -35,8 +37,11 @@ class TrainingLog:
         self.add(TrainingResult(timed.loss, samples, 1, time.perf_counter() - began))
 
     def event(self) -> Training | None:
-        """Return the sums as an event, the mean loss over all samples; None if nothing was trained."""
+        """Return the sums as an event, the mean loss over all samples; None if nothing was trained.
+
+        The loss is None if that of any of them is withheld.
+        """
         if not self._steps:
             return None
-        loss = self._loss / self._samples if self._samples else None
+        loss = self._loss / self._samples if self._samples and not self._withheld else None
         return Training(loss=loss, samples=self._samples, steps=self._steps, seconds=round(self._seconds, 3))

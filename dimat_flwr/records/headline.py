@@ -5,7 +5,19 @@ from typing import Any
 
 
 def final_line(summary: Mapping[str, Any]) -> str:
-    """Return the accuracy a run ended with and what that is the mean of, or how far it has come."""
+    """Return the accuracy a run ended with and what that is the mean of, or how far it has come; and its privacy."""
+    return _accuracy_line(summary) + _privacy(summary)
+
+
+def _privacy(summary: Mapping[str, Any]) -> str:
+    told = summary.get("privacy")  # a run of an older version has none
+    if told is None:
+        return ""
+    found = "unbounded" if told["epsilon"] is None else f"at most {told['epsilon']:.2f}"
+    return f"; epsilon {found} at delta {told['delta']:g}"
+
+
+def _accuracy_line(summary: Mapping[str, Any]) -> str:
     if summary["final_accuracy"] is not None:
         return f"final accuracy {percent(summary)}: mean over the saved models of {peers_reported(summary)}"
     last = summary["last_accuracy"]

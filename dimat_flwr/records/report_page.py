@@ -73,6 +73,7 @@ $observed<h2>Failures, late peers, rejected payloads</h2>
 _SHOWN_ELSEWHERE = {
     "status", "reason", "command", "edges", "rounds", "problems", "problems_total", "versions", "final",
     "last_accuracy", "last_observed", "final_accuracy", "final_accuracy_spread", "final_peers", "lost_peers",
+    "privacy",
 }  # fmt: skip
 _MANY_ROUNDS = 300  # a longer table shows the first and the last ones
 _REFRESH = '<meta http-equiv="refresh" content="15">\n'
@@ -130,6 +131,10 @@ def _tiles(summary: Mapping[str, Any]) -> str:
         (readable_bytes(summary["bytes_total"]), "relayed"),
         (readable_time(summary["wall_seconds"]), "time"),
     ]
+    told = summary["privacy"]
+    if told:
+        found = "no bound" if told["epsilon"] is None else f"{told['epsilon']:.2f}"
+        tiles.append((found, f"largest epsilon, delta {told['delta']:g}"))
     if summary["lost_peers"]:
         tiles.append((str(len(summary["lost_peers"])), "peers lost"))
     return "".join(

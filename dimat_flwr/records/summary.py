@@ -53,7 +53,8 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
         the last that each instrument found, and in which round; ``lost_peers``: peer (a text, as JSON has it) -> round
         in which it failed;
         ``final_accuracy`` and its company (see ``Totals.final``), ``final_peers``: how many saved models that is
-        the mean of, and of how many peers; ``last_accuracy``: the last that was reported while the run went, with its
+        the mean of, and of how many peers; ``privacy``: see ``Totals.privacy``;
+        ``last_accuracy``: the last that was reported while the run went, with its
         spread, stage, round and number of peers, None without any; ``versions``; ``rounds`` (see ``Totals.rounds``);
         ``problems``: failures, late peers and rejected payloads, at most some hundreds, of ``problems_total``.
 
@@ -67,6 +68,7 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
         "final_accuracy_spread": final.pop("final_accuracy_spread"),
         "final_peers": {"reported": reported, "of": facts.get("peers")},
         "last_accuracy": last_accuracy(rounds),
+        "privacy": totals.privacy(),
         "lost_peers": {str(peer): when for peer, when in sorted(totals.lost_peers.items())},
         "last_observed": last_observed(rounds),
         "bytes_total": totals.bytes_total,

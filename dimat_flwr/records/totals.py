@@ -22,6 +22,7 @@ from dimat_flwr.events import (
     GradientNorm,
     Late,
     Merge,
+    Privacy,
     Rejected,
     Stamped,
     Training,
@@ -142,6 +143,7 @@ class Totals:
         self.trained = False
         self._rounds: defaultdict[int, RoundTotals] = defaultdict(RoundTotals)
         self._finals: dict[int, Final] = {}
+        self._privacy: dict[int, Privacy] = {}
         self._failures: list[dict[str, Any]] = []
         self._others: list[dict[str, Any]] = []
         self._problems = 0
@@ -160,6 +162,8 @@ class Totals:
                 entry.put("loss", peer, event.loss)
             case Merge():
                 entry.told |= 1 << peer
+            case Privacy():
+                self._privacy[peer] = event
             case Counterfactual():
                 for figure in FIGURES:
                     entry.observe(f"counterfactual_{figure}", peer, getattr(event, figure))
@@ -224,6 +228,18 @@ class Totals:
             "final_reported": len(accuracies),
             "final": [{"peer": peer, **_fields(final)} for peer, final in kept.items()],
         }
+
+    def privacy(self) -> dict[str, Any] | None:
+        """Return the largest epsilon that a peer told last, and for which ``delta``; None in a run without privacy.
+
+        ``epsilon`` is None if there is no bound for one of them.
+        """
+        if not self._privacy:
+            return None
+        bounds = [math.inf if told.epsilon is None else told.epsilon for told in self._privacy.values()]
+        largest = max(bounds)
+        delta = max(told.delta for told in self._privacy.values())
+        return {"epsilon": largest if math.isfinite(largest) else None, "delta": delta, "peers": len(bounds)}
 
     def problems(self) -> tuple[list[dict[str, Any]], int]:
         """Return failures, late peers and rejected payloads, as many as a summary shows, and how many there were."""

@@ -22,7 +22,7 @@ from tests.docs.markdown import ROOT, blocks, commands, read, section, shown_fil
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page}.md" for page in ("architecture", "merging", "robustness", "final_merge", "algorithms")),
+    *(f"docs/{page}.md" for page in ("architecture", "merging", "robustness", "final_merge", "algorithms", "privacy")),
 ]
 CONF = ROOT / "conf"
 RUN_CONFIG = tomllib.loads(read("pyproject.toml"))["tool"]["flwr"]["app"]["config"]

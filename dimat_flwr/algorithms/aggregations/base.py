@@ -38,6 +38,8 @@ class Aggregation(ABC):
 
     # True for sum_j W_ij x_j, which goes with every algorithm.
     is_mean: ClassVar[bool] = False
+    # True where ``aggregate`` does not call ``loss``: what own samples decide goes with no differential privacy.
+    keeps_privacy: ClassVar[bool] = False
 
     @abstractmethod
     def shortage(self, row: Row) -> str:

@@ -15,6 +15,7 @@ Neighbour j comes to weigh W_ij min(1, tau / |x_j - x_i|), and the peer the rest
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -38,6 +39,8 @@ class Clip(RobustAggregation):
 
     tau: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     delta_max: float = Field(default=0.25, gt=0, lt=0.5)
+
+    keeps_privacy: ClassVar[bool] = True
 
     def shortage(self, row: Row) -> str:
         """Return why there is no adaptive radius for such a row."""

@@ -11,6 +11,7 @@ alike the peer's own goes first, then those of the lower places.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -32,6 +33,8 @@ class Krum(RobustAggregation):
 
     byzantine: int = Field(default=1, ge=1)
     chosen: int | None = Field(default=1, ge=1)
+
+    keeps_privacy: ClassVar[bool] = True
 
     @property
     def fewest_sources(self) -> int:

@@ -19,6 +19,7 @@ class Mean(Aggregation):
     """Average by the weights of the mixing matrix."""
 
     is_mean: ClassVar[bool] = True
+    keeps_privacy: ClassVar[bool] = True
 
     def shortage(self, row: Row) -> str:
         """Return nothing: any row will do."""

@@ -6,6 +6,7 @@ notice of W, and stays within the range of the honest values as long as they are
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from pydantic.dataclasses import dataclass
 from torch import Tensor
@@ -19,6 +20,8 @@ from dimat_flwr.topology import Row
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Median(RobustAggregation):
     """Take the middle of each coordinate."""
+
+    keeps_privacy: ClassVar[bool] = True
 
     @property
     def fewest_sources(self) -> int:

@@ -11,6 +11,7 @@ range of the honest values.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -31,6 +32,8 @@ class TrimmedMean(RobustAggregation):
     """
 
     byzantine: int = Field(default=1, ge=1)
+
+    keeps_privacy: ClassVar[bool] = True
 
     @property
     def fewest_sources(self) -> int:

@@ -22,6 +22,7 @@ class GossipFinalMerge(FinalMerge):
 
     needs_common_frame: ClassVar[bool] = True
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About("Gossip", "one more averaging along the topology", "", "", models_per_edge=1)
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:

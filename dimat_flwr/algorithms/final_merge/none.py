@@ -16,6 +16,7 @@ class NoFinalMerge(FinalMerge):
     """Every peer keeps the model it has after the last round."""
 
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About("None", "the run ends with its last round", "", "", models_per_edge=0)
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:

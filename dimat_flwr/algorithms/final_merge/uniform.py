@@ -21,6 +21,7 @@ class UniformFinalMerge(FinalMerge):
 
     needs_common_frame: ClassVar[bool] = True
     needs_mean: ClassVar[str] = ""
+    keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Single global merging",
         description="every peer averages all models once, after the last round",
