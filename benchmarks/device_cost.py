@@ -57,7 +57,7 @@ class Watch:
 
 def _used(process: int) -> tuple[float, float]:
     folder = Path(f"/proc/{process}")
-    fields = (folder / "stat").read_text().rpartition(")")[2].split()
+    fields = (folder / "stat").read_text().rpartition(")")[2].split()  # of one that has ended, not yet buried, too
     peak = next(line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM"))
     return (int(fields[11]) + int(fields[12])) / _TICKS, int(peak.split()[1]) / 1000
 

@@ -60,31 +60,39 @@ def nothing(parts: Federation, run: Submitted) -> str:
 
 
 def kill_while_training(parts: Federation, run: Submitted) -> str:
-    """Kill the process of a message once it has torch, its inbox and most of its training before it."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    """Kill the process of a message in the second half of its training.
 
-    def at_work() -> int | None:
-        process = parts.client_of(VICTIM)
-        return process if process and _has_torch(process) else None
-
-    process = run.wait(at_work, 120, "a process with torch")
-    before, saved = _processor_seconds(process), _saved(parts)
-    # Torch is there after about half of what a message costs; local training is much longer in this case.
-    run.wait(lambda: _processor_seconds(process) > before + 6, 120, "the process to train")
+    When that is, the same peer's round before tells: how much processor time its process took, and how much its
+    training, which is the last long thing it does before it saves its model.
+    """
+    run.wait_for_event(event="training", peer=VICTIM, round=0)
+    usual = 0.0
+    process = run.wait(lambda: parts.client_of(VICTIM), 120, "a process")
+    while used := _processor_seconds(process):
+        usual = used
+        time.sleep(0.05)
+    trained = run.wait_for_event(event="training", peer=VICTIM, round=1)["seconds"]
+    process, saved = run.wait(lambda: parts.client_of(VICTIM), 120, "a process"), _saved(parts)
+    moment = usual - trained / 4 - 0.7
+    run.wait(lambda: _processor_seconds(process) > moment, 120, "the process to train")
     os.kill(process, signal.SIGKILL)
     if _saved(parts) != saved:
         raise StoppedError("the process had trained already when it was killed")
-    return f"client killed after {before:.1f} + 6 s of processor time"
+    return f"client killed after {moment:.1f} of some {usual:.1f} s of processor time, {trained:.1f} s of it training"
 
 
 def kill_while_sending(parts: Federation, run: Submitted) -> str:
     """Kill the process of a message when it has written its checkpoint and not yet told what came of it."""
     run.wait_for_event(event="training", peer=VICTIM, round=1)
-    process = run.wait(lambda: parts.client_of(VICTIM), 120, "a process")
-    known = _saved(parts, "checkpoint")
-    run.wait(lambda: _saved(parts, "checkpoint") != known, 120, "its checkpoint")
+    known, process, looked = _saved(parts, "checkpoint"), None, 0.0
+    while not (written := _saved(parts, "checkpoint") - known):
+        if time.monotonic() - looked > 0.5:
+            process, looked = parts.client_of(VICTIM), time.monotonic()
+        time.sleep(0.002)
+    if process is None:
+        raise StoppedError("nobody was seen writing the checkpoint")
     os.kill(process, signal.SIGKILL)
-    return f"client killed after {max(_saved(parts, 'checkpoint') - known)[0]}"
+    return f"client killed after {max(written)[0]}"
 
 
 def kill_supernode(parts: Federation, run: Submitted) -> str:
@@ -135,7 +143,7 @@ def stranger(parts: Federation, run: Submitted) -> str:
 
 _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid() == 0 else None}
 _SEALED = {"tls": True, "sealed": True, "database": True}
-_LONG = "training.local_epochs=60"
+_LONG = "training.local_epochs=150"
 CASES = {
     "nothing": Case(nothing, _PLAIN, searched=True),
     "training": Case(kill_while_training, _PLAIN, _LONG),
@@ -148,17 +156,11 @@ CASES = {
 }
 
 
-def _has_torch(process: int) -> bool:
-    with suppress(OSError):
-        return "libtorch_cpu" in Path(f"/proc/{process}/maps").read_text()
-    return False
-
-
 def _processor_seconds(process: int) -> float:
     """Return what a process has used so far; 0 if it is gone."""
     with suppress(OSError):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0 if fields[0] in "ZX" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return 0.0
 
 
@@ -212,7 +214,7 @@ def main(only: str = ",".join(CASES), rounds: int = 3, logs: Path | None = None)
                         continue
                     try:
                         good, line = play(parts, what, rounds)
-                    except StoppedError as error:
+                    except (StoppedError, OSError) as error:
                         good, line = False, f"{error}\n{parts.log(SUPERLINK)}\n{parts.log(name(VICTIM))}"
                     faults += not good
                     console.print(f"{case:>10}  {'good' if good else 'BAD'}  {line}", markup=False)

@@ -160,6 +160,7 @@ class Federation:
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
             "OMP_NUM_THREADS": "1",
         }
 
@@ -291,7 +292,7 @@ class Submitted:
         deadline, looked = time.monotonic() + seconds, time.monotonic()
         while not (found := until()):
             now = time.monotonic()
-            status = self.status() if now - looked > 30 else ""
+            status = self.status() if now - looked > 60 else ""
             looked = now if status else looked
             if now > deadline or status.startswith("finished"):
                 raise StoppedError(f"waited for {what}: {status or 'not yet'}; the record: {self._last_events()}")

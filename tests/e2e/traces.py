@@ -85,17 +85,19 @@ def windows_of(models: Iterable[bytes]) -> NDArray[np.void]:
     Args:
         models: files in the safetensors format.
     """
-    found: set[bytes] = set()
+    found = [np.empty(0, dtype=f"V{WINDOW}")]
     for model in models:
         try:
             tensors: dict[str, NDArray[Any]] = load(model)
         except SafetensorError:
             continue  # not a whole file
         for tensor in tensors.values():
-            data, step = tensor.tobytes(), tensor.dtype.itemsize
-            candidates = (data[k : k + WINDOW] for k in range(0, len(data) - WINDOW + 1, step))
-            found.update(window for window in candidates if len(set(window)) >= _DISTINCT)
-    return np.array(sorted(found), dtype=f"V{WINDOW}")
+            data, step = np.frombuffer(tensor.tobytes(), dtype=np.uint8), tensor.dtype.itemsize
+            if len(data) >= WINDOW:
+                windows = np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(data, WINDOW)[::step])
+                distinct = 1 + np.count_nonzero(np.diff(np.sort(windows, axis=1), axis=1), axis=1)
+                found.append(windows[distinct >= _DISTINCT].view(f"V{WINDOW}").ravel())
+    return np.unique(np.concatenate(found).view("S16")).view(f"V{WINDOW}")
 
 
 def count_in(needles: NDArray[np.void], blocks: Iterable[bytes]) -> int:
