@@ -81,9 +81,9 @@ def kill_while_training(parts: Federation, run: Submitted) -> str:
     return f"client killed after {moment:.1f} of some {usual:.1f} s of processor time, {trained:.1f} s of it training"
 
 
-def kill_while_sending(parts: Federation, run: Submitted) -> str:
-    """Kill the process of a message when it has written its checkpoint and not yet told what came of it."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
+def kill_while_sending(parts: Federation, run: Submitted, after: int = 1) -> str:
+    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there."""
+    run.wait_for_event(event="training", peer=VICTIM, round=after)
     known, process, looked = _saved(parts, "checkpoint"), None, 0.0
     while not (written := _saved(parts, "checkpoint") - known):
         if time.monotonic() - looked > 0.5:
