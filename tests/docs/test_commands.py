@@ -18,7 +18,14 @@ from dimat_flwr.config import GROUPS, load_config
 from dimat_flwr.config.choice import build_choice
 from tests.docs.markdown import ROOT, blocks, commands, read, section, shown_files
 
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/merging.md", "docs/robustness.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/merging.md",
+    "docs/robustness.md",
+    "docs/deployment.md",
+]
 CONF = ROOT / "conf"
 RUN_CONFIG = tomllib.loads(read("pyproject.toml"))["tool"]["flwr"]["app"]["config"]
 COMMANDS = [words for document in DOCUMENTS[:2] for words in commands(read(document))]
@@ -32,7 +39,8 @@ def examples(lay_out: Callable[[dict[str, str]], None]) -> None:
 def test_there_are_commands() -> None:
     assert sum(words[:2] == ["flwr", "run"] for words in COMMANDS) >= 6
     assert {words[1] for words in COMMANDS if words[0] == "dimat-flwr"} == {
-        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "topology", "verify",
+        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "status", "topology",
+        "verify",
     }  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Federation:
         tls: TLS and registered SuperNode keys.
         sealed: every peer has an identity and knows the others'.
         database: the SuperLink keeps its state in a file.
+        apart: the ServerApp is no child of the SuperLink, and outlives it.
         small_disk: the device whose results and checkpoints lie on a disk of a few MB; needs root.
         logs: where what they say goes.
     """
@@ -50,6 +51,7 @@ class Federation:
     tls: bool = False
     sealed: bool = False
     database: bool = False
+    apart: bool = False
     small_disk: int | None = None
     logs: Path | None = None
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -64,6 +66,9 @@ class Federation:
         try:
             self._set_up()
             self.start_superlink()
+            if self.apart:
+                address = f"127.0.0.1:{self.port}"
+                self._start("superexec", ["flower-superexec", "--insecure", "--runtime-api-address", address])
             if self.tls:
                 for device in range(self.devices):
                     self.flwr("supernode", "register", str(self.of(device) / "keys" / "supernode.pub"), NAME)
@@ -109,6 +114,7 @@ class Federation:
             command += ["--ssl-keyfile", str(keys / "superlink.key"), "--enable-supernode-auth"]
         else:
             command += ["--insecure"]
+        command += ["--isolation", "process"] if self.apart else []
         if self.database:
             command += ["--database", str(own / "state.db")]
         process = self._start(SUPERLINK, command)
@@ -227,7 +233,7 @@ class Federation:
 
     def _set_up(self) -> None:
         """Write everybody's folders, keys, and Flower's own configuration of whoever starts runs."""
-        for what in (SUPERLINK, "user", *map(name, range(self.devices))):
+        for what in (SUPERLINK, "superexec", "user", *map(name, range(self.devices))):
             (self.home / what / "flwr").mkdir(parents=True)
         lines = ["[superlink]", f'default = "{NAME}"', f"[superlink.{NAME}]", f'address = "127.0.0.1:{self.port}"']
         if self.tls:
