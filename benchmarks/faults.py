@@ -142,14 +142,16 @@ def stranger(parts: Federation, run: Submitted) -> str:
     """Start a SuperNode whose key nobody registered, and then kill and start one whose key is."""
     keys = parts.home / "stranger" / "keys"
     parts.credentials("device", keys)
-    refused = subprocess.run(
-        parts.supernode_command(keys, free_port()), env=parts.environment("stranger"), capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    said = re.findall(r"\[code: \d+\][^\n]*", refused.stdout + refused.stderr)
-    if refused.returncode == 0 or not said:
-        raise StoppedError(f"a SuperNode with an unknown key was not refused:\n{refused.stdout}{refused.stderr}")
-    return f"unknown key refused, exit code {refused.returncode}: {said[0]}; {kill_supernode(parts, run)}"
+    log = keys / "log"
+    with log.open("wb") as file:  # a file, not a pipe: what the SuperNode has started outlives it by a moment
+        refused = subprocess.run(
+            parts.supernode_command(keys, free_port()), env=parts.environment("stranger"), stdout=file, stderr=file,
+            timeout=120, check=False,
+        )  # fmt: skip
+    said = re.findall(r"Exit Code: \d+|\[code: \d+\][^\n]*", log.read_text(errors="replace"))
+    if refused.returncode == 0 or len(said) < 2:
+        raise StoppedError(f"a SuperNode with an unknown key was not refused:\n{log.read_text(errors='replace')}")
+    return f"unknown key refused: {' '.join(said)}; {kill_supernode(parts, run)}"
 
 
 _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid() == 0 else None}
@@ -226,7 +228,7 @@ def main(only: str = ",".join(CASES), rounds: int = 3, logs: Path | None = None)
                         continue
                     try:
                         good, line = play(parts, what, rounds)
-                    except (StoppedError, OSError) as error:
+                    except (StoppedError, OSError, subprocess.SubprocessError) as error:
                         good, line = False, f"{error}\n{parts.log(SUPERLINK)}\n{parts.log(name(VICTIM))}"
                     faults += not good
                     console.print(f"{case:>10}  {'good' if good else 'BAD'}  {line}", markup=False)
