@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 import yaml
 
 from tests.docs.markdown import ROOT, blocks, commands, read, section
-from tests.e2e.federation import free_port
+from tests.e2e.federation import end, free_port
 
 DEPLOY = ROOT / "deploy"
 TEXT = read("docs/deployment.md")
@@ -142,11 +141,11 @@ def test_the_trial_runs_word_for_word(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        printed, _ = shell.communicate(timeout=300)
+        printed, _ = shell.communicate(timeout=600)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)
-        time.sleep(1)
+        end(tmp_path)
     assert shell.returncode == 0, printed
     (run,) = (tmp_path / "dimat-trial" / "superlink" / "runs").iterdir()
     assert f"{run.name}: completed" in printed

@@ -85,12 +85,7 @@ class Federation:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGCONT)
                 os.killpg(process.pid, signal.SIGTERM if what == SUPERLINK else signal.SIGKILL)
-        deadline = time.monotonic() + 5
-        while (left := self.processes()) and time.monotonic() < deadline:
-            time.sleep(0.2)
-        for process in left:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        end(self.home)
         for started in self.running.values():
             started.wait(timeout=30)
         if self.small_disk is not None and self.disk(self.small_disk).is_mount():
@@ -197,14 +192,8 @@ class Federation:
         return Submitted(self, found[1], before)
 
     def processes(self) -> list[int]:
-        """Return everything that runs with one of the homes here, from Linux's own list of processes."""
-        mark, found = f"FLWR_HOME={self.home}/".encode(), []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            with suppress(OSError):
-                if mark in path.read_bytes():
-                    state = (path.parent / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
-                    found += [int(path.parent.name)] if state not in "ZX" else []
-        return found
+        """Return everything that runs with one of the homes here."""
+        return processes_below(self.home)
 
     def client_of(self, device: int) -> int | None:
         """Return the process in which a device works on a message now."""
@@ -324,6 +313,27 @@ class Submitted:
 def name(device: int) -> str:
     """Return what a device is called."""
     return f"device-{device}"
+
+
+def processes_below(home: Path) -> list[int]:
+    """Return everything that runs with a Flower home below a folder, from Linux's own list of processes."""
+    mark, found = f"FLWR_HOME={home}/".encode(), []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if mark in path.read_bytes():
+                state = (path.parent / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+                found += [int(path.parent.name)] if state not in "ZX" else []
+    return found
+
+
+def end(home: Path) -> None:
+    """End what runs below a folder, also what has left its group, after a moment to end by itself."""
+    deadline = time.monotonic() + 5
+    while (left := processes_below(home)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for process in left:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def free_port() -> str:
