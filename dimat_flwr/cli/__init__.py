@@ -9,6 +9,7 @@ from dimat_flwr.cli.merge_adapters import merge_adapters
 from dimat_flwr.cli.merge_checkpoints import merge_checkpoints
 from dimat_flwr.cli.runs import compare, report
 from dimat_flwr.cli.show_spec import show_spec
+from dimat_flwr.cli.status import status
 from dimat_flwr.cli.verify_spec import verify_spec
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.command()(local)
 app.command()(report)
+app.command()(status)
 app.command()(compare)
 app.command()(algorithms)
 app.command()(topology)

@@ -1,7 +1,7 @@
 """One peer during one exchange: the ``algorithms.interface.Peer`` that an algorithm sees, on learner and state."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dimat_flwr.algorithms.interface import Algorithm, StateDict
 from dimat_flwr.config import Config
-from dimat_flwr.events import Absence, Aligned, Note, PeerEvent, Stage, UnitsMoved, clip
+from dimat_flwr.events import Absence, Aligned, Final, Note, PeerEvent, Stage, UnitsMoved, clip
 from dimat_flwr.events import Evaluation as EvaluationEvent
 from dimat_flwr.learning import Batch, Correction, Evaluation, PrivacyError, local_accuracy
 from dimat_flwr.merging import share_moved, shares_moved
@@ -245,12 +245,12 @@ class Session:
     def keep_model(self) -> None:
         """Save what counts as the model now, settled, on this machine."""
         with self._counted():
-            save_model(self._config, self._instruction, self.state_dict(settled=True))
+            self._save()
 
     def finish(self) -> None:
         """Save what the peer ends with and record its accuracy, measured on exactly those tensors."""
         with self._counted():
-            final = save_model(self._config, self._instruction, self.state_dict(settled=True))
+            final = self._save()
             accuracy, local, loss = self._figures()
         self.record(final(accuracy=accuracy, local_accuracy=local, loss=loss))
 
@@ -262,6 +262,15 @@ class Session:
             self.record(UnitsMoved({group: round(share, 4) for group, share in means.items()}))
         self._learner.close()
         return self._state
+
+    def _save(self) -> Callable[..., Final]:
+        """Write the model file; a disk that does not take it costs the file and not the peer its place in the run."""
+        try:
+            return save_model(self._config, self._instruction, self.state_dict(settled=True))
+        except OSError as error:
+            text = f"the model of round {self.round} could not be saved: {error.strerror}"
+            self.record(Note("warning", {"text": text}))
+            return Final
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -22,7 +22,8 @@ from tests.docs.markdown import ROOT, blocks, commands, read, section, shown_fil
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
-    *(f"docs/{page}.md" for page in ("architecture", "merging", "robustness", "final_merge", "algorithms", "privacy")),
+    *(f"docs/{page}.md" for page in ("architecture", "merging", "robustness", "final_merge", "algorithms")),
+    *(f"docs/{page}.md" for page in ("privacy", "deployment")),
 ]
 CONF = ROOT / "conf"
 RUN_CONFIG = tomllib.loads(read("pyproject.toml"))["tool"]["flwr"]["app"]["config"]
@@ -37,7 +38,8 @@ def examples(lay_out: Callable[[dict[str, str]], None]) -> None:
 def test_there_are_commands() -> None:
     assert sum(words[:2] == ["flwr", "run"] for words in COMMANDS) >= 6
     assert {words[1] for words in COMMANDS if words[0] == "dimat-flwr"} == {
-        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "topology", "verify",
+        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "status", "topology",
+        "verify",
     }  # fmt: skip
 
 

@@ -4,18 +4,16 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from safetensors.torch import load_file
 
+from tests.e2e.federation import free_port, wait_for_health
 from tests.in_process_app import run_app
 
 pytestmark = pytest.mark.slow
@@ -28,7 +26,7 @@ FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start a SuperLink on a port and in a FLWR_HOME of its own and end it, with all its children, afterwards."""
     home = tmp_path_factory.mktemp("flower")
-    port, control = _free_port(), _free_port()
+    port, control = free_port(), free_port()
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -47,7 +45,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     with (home / "superlink.log").open("w") as log:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health", process, home / "superlink.log")
+        wait_for_health(f"http://127.0.0.1:{port}/health", process, home / "superlink.log")
         yield environment
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -163,21 +161,3 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[st
     assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: aligned_averaging, cdmsgd, cdsgd" in printed
     assert "unknown topology 'rings'" in printed
     assert list(tmp_path.iterdir()) == []
-
-
-def _free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(120):
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(url, timeout=2).is_success:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise RuntimeError(f"the SuperLink did not start: {log.read_text()[-2000:]}")
