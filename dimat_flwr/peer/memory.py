@@ -11,7 +11,7 @@ from collections.abc import Callable
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
-from dimat_flwr.events import Note
+from dimat_flwr.events import Note, clip
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.peer.state import PeerState, kept_number, load_state, save_state
@@ -107,4 +107,4 @@ class Memory:
 
 
 def _warning(text: str) -> Note:
-    return Note("warning", {"text": text})
+    return Note("warning", {"text": clip(text, 200)})

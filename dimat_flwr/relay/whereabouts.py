@@ -9,6 +9,7 @@ from logging import getLogger
 
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import claim_of, hello
+from dimat_flwr.relay.membership import Claim
 from dimat_flwr.relay.post import Post
 from dimat_flwr.wire import names
 
@@ -29,6 +30,7 @@ class Whereabouts:
         """
         self._post, self._places, self._facts = post, list(places), facts
         self._asked: dict[str, int] = {}  # message -> the stranger it went to
+        self._waiting: dict[int, Claim] = {}  # strangers whose place is not vacant, or not yet
         self._known = set(places)
         self._connected: set[int] = set()
         self._looked = float("-inf")
@@ -66,15 +68,28 @@ class Whereabouts:
 
     def _claims(self, away: Collection[int], busy: Collection[int]) -> list[int]:
         """Return the peers whose place a stranger has taken up."""
-        moved = []
         for reply in self._post.collect(list(self._asked)) if self._asked else ():
             node = self._asked.pop(reply.message_id)
             claim = claim_of(node, reply)
-            vacant = claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)
-            if claim.problem or not vacant:
-                reason = claim.problem or f"place {claim.place} is not vacant"
-                _log.warning("node %d came during the run and is not taken in: %s", node, reason)
+            if claim.problem:
+                _log.warning("node %d came during the run and is not taken in: %s", node, claim.problem)
                 continue
+            self._waiting[node] = claim
+            if not self._is_vacant(claim, away, busy):
+                _log.warning("node %d came during the run and waits for place %d to be vacant", node, claim.place)
+        moved = []
+        # A SuperNode that was killed and started anew is here before Flower notices that the old one is gone.
+        for node, claim in sorted(self._waiting.items()):
+            if node not in self._connected:
+                del self._waiting[node]
+                self._known.discard(node)
+                continue
+            if not self._is_vacant(claim, away, busy) or claim.place in moved:
+                continue
+            del self._waiting[node]
             self._places[claim.place] = node
             moved.append(claim.place)
         return moved
+
+    def _is_vacant(self, claim: Claim, away: Collection[int], busy: Collection[int]) -> bool:
+        return claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)

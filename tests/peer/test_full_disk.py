@@ -8,6 +8,7 @@ import pytest
 
 from dimat_flwr.events import Final
 from dimat_flwr.peer import session
+from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.wire.instruction import Instruction
 from tests.in_process_app import run_app
 
@@ -33,3 +34,17 @@ def test_a_peer_that_cannot_save_its_model_stays_and_says_so(tmp_path: Path, mon
     assert finals[1]["accuracy"] is not None
     # What it saved before is still there, whole.
     assert run.model(1).keys() == run.model(0).keys()
+
+
+def test_a_checkpoint_that_cannot_be_written_below_a_long_path_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: CheckpointFolder, checkpoint: Checkpoint) -> None:
+        raise CheckpointError(f"no checkpoint in {'/a-long-path' * 40}: No space left on device")
+
+    monkeypatch.setattr(CheckpointFolder, "save", full)
+    run = run_app(tmp_path, 2, rounds=1, algorithm="weight_averaging", overrides=f"{QUICK} checkpoint.save=always")
+    assert run.summary["status"] == "completed"
+    warned = [event["values"]["text"] for event in run.events("note") if event["name"] == "warning"]
+    assert len(warned) == 4
+    assert all(text.endswith("a-long-path: No space left on device") for text in warned)
