@@ -28,8 +28,8 @@ def replay(folder: Path) -> dict[str, Any]:
         RecordsError: the folder is not that of a run, or cannot be read or written.
     """
     replayed = _Replay()
-    replayed.read_events(_whole_lines(folder / EVENTS_FILE))
-    replayed.read_messages(_whole_lines(folder / MESSAGES_FILE))
+    replayed.read_events(whole_lines(folder / EVENTS_FILE))
+    replayed.read_messages(whole_lines(folder / MESSAGES_FILE))
     if (folder / SUMMARY_FILE).exists():
         facts, state = split_summary(load_summary(folder))
     else:
@@ -68,15 +68,13 @@ class _Replay:
         next(lines, None)  # the names of the columns
         for line in lines:
             try:
-                number, rest = line.split(b",", 1)
-                name, source, reader, count = rest.rsplit(b",", 3)  # the exchange's name may hold commas
-                edge, exchange = (int(source), int(reader)), name.decode().strip('"')
-                self.totals.add_bytes(int(number), int(count), exchange)
+                number, exchange, *edge, count = read_message(line)
             except ValueError:
                 self.unread += 1
                 continue
+            self.totals.add_bytes(number, count, exchange)
             if not is_observation(exchange):
-                self._edges.add(edge)
+                self._edges.add((edge[0], edge[1]))
             self._highest = max(self._highest, *edge)
 
     def seen(self) -> dict[str, Any]:
@@ -84,7 +82,14 @@ class _Replay:
         return {"peers": self._highest + 1, "edges": [[*edge, None] for edge in sorted(self._edges)]}
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def read_message(line: bytes) -> tuple[int, str, int, int, int]:
+    """Return round, exchange, source, reader and bytes of a line of messages.csv; raises ``ValueError`` for another."""
+    number, rest = line.split(b",", 1)
+    name, source, reader, count = rest.rsplit(b",", 3)  # the exchange's name may hold commas
+    return int(number), name.decode().strip('"'), int(source), int(reader), int(count)
+
+
+def whole_lines(path: Path) -> Iterator[bytes]:
     """Yield a file's lines; one that is cut off comes as an empty one, since half a number still looks like one."""
     try:
         with path.open("rb") as file:
