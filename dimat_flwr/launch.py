@@ -12,6 +12,7 @@ from dimat_flwr.config import Config, ConfigError, load_config
 from dimat_flwr.config.resume import find_run, require_same, with_news
 from dimat_flwr.records import ContinuedFolder, RecordsError, RunFolder
 from dimat_flwr.relay import MembershipError, Plan, PlanError, RelaySettings, SetupError
+from dimat_flwr.relay.longer_run import shared
 from dimat_flwr.topology import ScheduleError, TopologyError
 
 # What ends a run with a text that says all there is to say.
@@ -81,7 +82,7 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     def plan(peers: int) -> Plan:
         made = plan_of(peers, config.rounds)
         if rounds_before != config.rounds:
-            made.share_with(plan_of(peers, rounds_before))
+            made.shared = shared(made, plan_of(peers, rounds_before))
         if config.correction.needs_one_symmetric_mixing:
             made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")
         return made

@@ -189,38 +189,13 @@ class Plan(Sequence[PlannedExchange]):
         return max(number for number, name in enumerate(names) if not is_observation(name))
 
     @cached_property
-    def fork(self) -> int:
-        """The last exchange that a run of more rounds would do just so, -1 for none: what follows is about the end."""
-        names = ((number, self._layouts[round][place][0]) for number, (round, place) in enumerate(self._places))
-        return max(n for n, name in names if self.round_of(n) <= self.rounds and not is_observation(name)) - 1
-
-    def share_with(self, before: "Plan") -> None:
-        """Take this for the plan of a run that went along another one before, and find what both have alike.
-
-        Raises:
-            PlanError: it has fewer rounds.
-        """
-        if before.rounds > self.rounds:
-            raise PlanError(f"the run was to have {before.rounds} rounds, and cannot be gone on with for {self.rounds}")
-        most = min(len(self), len(before))
-        self.shared = next((number for number in range(most) if not self._does_as(before, number)), most)
-
-    def _does_as(self, other: "Plan", number: int) -> bool:
-        """Whether peers would do one exchange as in another plan, which is as long as this one or shorter."""
-        if (number >= self.last_act) != (number >= other.last_act):
-            return False
-        for one in range(number, number + 2):  # a peer is told what comes next, too
-            if one >= len(self) or one >= len(other):
-                return len(self) == len(other)
-            mine, theirs = self[one], other[one]
-            facts = [(p.round, p.name, p.handler, p.sums) for p in (mine, theirs)]
-            if facts[0] != facts[1] or not mine.mixing.is_like(theirs.mixing):
-                return False
-        return True
-
-    @cached_property
     def _numbers(self) -> dict[tuple[int, str], int]:
         return {(round, self._layouts[round][place][0]): n for n, (round, place) in enumerate(self._places)}
+
+    def name_of(self, number: int) -> str:
+        """Return the name of an exchange, without drawing any graph."""
+        round, place = self._places[number]
+        return self._layouts[round][place][0]
 
     def number_of(self, round: int, name: str) -> int | None:
         """Return the number of an exchange by its round and name; None where there is none."""

@@ -28,6 +28,7 @@ from dimat_flwr.events import (
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
+from dimat_flwr.relay.longer_run import fork
 from dimat_flwr.relay.plan import Plan, PlannedExchange
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.progress import Progress
@@ -102,7 +103,7 @@ class RelayLoop:
         """
         self._post, self._plan, self._facts = post, plan, facts
         self._whereabouts = Whereabouts(post, places, facts)
-        self._recorder, self._clock = recorder, clock
+        self._recorder, self._clock, self._fork = recorder, clock, fork(plan)
         self._give_up_timeout, self._ask_again_after = settings.give_up_timeout, settings.repeat_timeout
         self._dispatcher: Dispatcher[Envelope] = Dispatcher(
             plan,
@@ -171,7 +172,7 @@ class RelayLoop:
     def _entry(self, dispatch: Dispatch[Envelope]) -> _Pending:
         number = dispatch.exchange
         planned, coming = self._plan[number], self._plan[number + 1] if number + 1 < len(self._plan) else None
-        keep = [self._plan.fork] if 0 <= self._plan.fork < number else []
+        keep = [self._fork] if 0 <= self._fork < number else []
         content = compose(dispatch, planned, coming, self._facts, ends=number >= self._plan.last_act, keep=keep)
         return _Pending(dispatch, planned, content, self._clock.now())
 

@@ -22,6 +22,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "instruments": {"algorithm": "weight_averaging", "instruments": "all", "overrides": "instruments.every=2"},
     "signed": {"algorithm": "weight_averaging", "overrides": "security.sign=true security.seal=true"},
 }
+BEGINNING = "it has finished nothing before"
 _whole: dict[str, Run] = {}
 
 
@@ -33,7 +34,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return _whole[name]
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "top_k")) for name in RUNS])
 def test_it_ends_as_if_nothing_had_been(name: str, whole: Run, tmp_path: Path) -> None:
     draw = random.Random(name)
     for attempt in range(3):
@@ -42,3 +43,48 @@ def test_it_ends_as_if_nothing_had_been(name: str, whole: Run, tmp_path: Path) -
         folder = cut_off(settings_of(begun, **RUNS[name]), speed, cut, draw.random() < 0.5, onto)
         assert folder is not None
         assert_same(go_on(folder, speed + 1), whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cga", "top_k"])
+def test_one_peer_s_newest_checkpoint_is_damaged(name: str, whole: Run, tmp_path: Path) -> None:
+    draw = random.Random(name)
+    for attempt in range(3):
+        begun, onto = tmp_path / f"begun-{attempt}", tmp_path / f"onto-{attempt}"
+        cut, speed = draw.randrange(6, PEERS * whole.summary["exchanges"] - 1), draw.randrange(1000)
+        folder = cut_off(settings_of(begun, **RUNS[name]), speed, cut, True, onto)
+        assert folder is not None
+        newest = max(draw.choice(sorted(_by_peer(folder).items()))[1])
+        newest.write_bytes(newest.read_bytes()[:-1])
+        found = go_on(folder, speed + 1)
+        assert_same(found, whole)
+        (reason,) = {event["reason"] for event in found.events("resumed")} - {"its newest checkpoint", BEGINNING}
+        assert reason == f"its checkpoint of exchange {int(newest.stem[-8:])} is damaged or missing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["top_k"])
+def test_twice(name: str, whole: Run, tmp_path: Path) -> None:
+    once = cut_off(settings_of(tmp_path / "begun", **RUNS[name]), 3, 6, True, tmp_path / "once")
+    assert once is not None
+    settings = {"resume-from": str(once), "output-dir": str(once.parent)}
+    twice = cut_off(settings, 5, 4, False, tmp_path / "twice")
+    assert twice is not None
+    found = go_on(twice, 6)
+    assert_same(found, whole)
+    assert len(found.events("resumed")) == 2 * PEERS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["top_k", "final merge"])
+def test_more_rounds_than_were_planned(name: str, tmp_path: Path) -> None:
+    few, many = ({**RUNS[name], "rounds": rounds} for rounds in (2, 4))
+    short = run(settings_of(tmp_path / "short", **few))
+    assert_same(go_on(short.folder, 1, rounds=4), run(settings_of(tmp_path / "long", **many)))
+
+
+def _by_peer(folder: Path) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in (folder / "checkpoints").iterdir():
+        found.setdefault(path.name.split("-")[1], []).append(path)
+    return found
