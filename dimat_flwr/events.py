@@ -288,6 +288,15 @@ class Returned:
 
 
 @dataclass(frozen=True, config=_STRICT)
+class Resumed:
+    """The run is gone on with: this peer from the exchange ``after`` (-1: from its beginning), and why from there."""
+
+    kind: ClassVar[str] = "resumed"
+    after: Annotated[int, Field(strict=True, ge=-1, le=MAX_INTEGER)]
+    reason: _Reason
+
+
+@dataclass(frozen=True, config=_STRICT)
 class Muted:
     """A peer used up its share of the record: so many of its events are not in it."""
 
@@ -298,7 +307,7 @@ class Muted:
 # What instruments observed; an algorithm tells none of these.
 Observed = Counterfactual | Consensus | GradientNorm | UnitsMoved
 PeerEvent = Evaluation | Training | Merge | Aligned | Rejected | Final | Privacy | Note | Observed
-Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Muted
+Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Resumed | Muted
 
 _TOLD_BY_PEERS: dict[str, type[PeerEvent]] = {kind.kind: kind for kind in get_args(PeerEvent)}
 _KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}

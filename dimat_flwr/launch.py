@@ -6,9 +6,13 @@ from logging import getLogger
 from pathlib import Path
 from typing import Any, Protocol
 
-from dimat_flwr.config import ConfigError, load_config
-from dimat_flwr.records import RecordsError, RunFolder
+from omegaconf import OmegaConf
+
+from dimat_flwr.config import Config, ConfigError, load_config
+from dimat_flwr.config.resume import find_run, require_same, with_news
+from dimat_flwr.records import ContinuedFolder, RecordsError, RunFolder
 from dimat_flwr.relay import MembershipError, Plan, PlanError, RelaySettings, SetupError
+from dimat_flwr.relay.longer_run import shared
 from dimat_flwr.topology import ScheduleError, TopologyError
 
 # What ends a run with a text that says all there is to say.
@@ -30,7 +34,7 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     """Do a whole run and return the folder with its results.
 
     Args:
-        run_config: Flower's run-config.
+        run_config: Flower's run-config; with ``resume-from`` a run is gone on with, in its own folder.
         conf_dir: the folder ``conf/``.
         command: what makes this run again, for the record.
         relay: relays it.
@@ -40,9 +44,18 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
         RecordsError: the record cannot be written.
         Exception: what ``relay.run_relay`` raises.
     """
+    place = find_run(run_config, conf_dir)
+    earlier = None if place is None else _open(*place)
+    if place and earlier:
+        run_config = with_news(earlier.settings, run_config, place[0])
     config = load_config(run_config, {}, conf_dir)
-    folder = RunFolder.create(config.output_dir, config.name, datetime.now().astimezone())
+    rounds_before = config.rounds
+    if earlier:
+        rounds_before = _require_continuable(earlier, config)
+    folder = earlier or RunFolder.create(config.output_dir, config.name, datetime.now().astimezone())
     folder.write_config(config.text, command)
+    folder.write_settings({key: value for key, value in run_config.items() if value != ""})
+    folder.write_through = config.checkpoint.save != "never"
     _log.info("%s", "  ".join(f"{group}: {choice}" for group, choice in config.choices.items()))
 
     if config.final_merge.needs_common_frame and config.algorithm.keeps_own_frames:
@@ -53,18 +66,23 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
             config.choices["algorithm"],
         )
 
-    def plan(peers: int) -> Plan:
-        made = Plan(
+    def plan_of(peers: int, rounds: int) -> Plan:
+        return Plan(
             config.algorithm,
             config.final_merge,
             config.topology,
             config.schedule,
             peers=peers,
-            rounds=config.rounds,
+            rounds=rounds,
             seed=config.seeds.graph,
             instruments=config.instruments,
             shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
         )
+
+    def plan(peers: int) -> Plan:
+        made = plan_of(peers, config.rounds)
+        if rounds_before != config.rounds:
+            made.shared = shared(made, plan_of(peers, rounds_before))
         if config.correction.needs_one_symmetric_mixing:
             made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")
         return made
@@ -79,3 +97,35 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     relay(folder, plan, config.relay, facts)
     _log.info("results: %s", folder.path)
     return folder.path
+
+
+def _open(output_dir: str, name: str) -> ContinuedFolder:
+    folder = ContinuedFolder((Path(output_dir).expanduser() / name).absolute())
+    _log.info("going on with %s", folder.path)
+    return folder
+
+
+def _require_continuable(earlier: ContinuedFolder, config: Config) -> int:
+    """Refuse to go on with a run that would be another one; return how many rounds it was to have so far."""
+    before = earlier.config_text()
+    require_same(before, config.text)
+    if Path(config.output_dir).expanduser().absolute() != earlier.path.parent:
+        raise ConfigError(
+            [f"the run lies in {earlier.path.parent}, but its overrides set output_dir={config.output_dir}"]
+        )
+    rounds = int(OmegaConf.create(before).rounds)
+    changed = [r for r in range(rounds + 1) if not _same_lr(config, r, rounds)] if rounds != config.rounds else []
+    if changed:
+        _log.warning(
+            "lr_schedule '%s' depends on the number of rounds: until now its learning rates were those of a run of %d "
+            "rounds, from now on they are those of %d",
+            config.choices["lr_schedule"],
+            rounds,
+            config.rounds,
+        )
+    return rounds
+
+
+def _same_lr(config: Config, round: int, rounds: int) -> bool:
+    factor = config.lr_schedule.factor
+    return factor(round, max(1, rounds)) == factor(round, max(1, config.rounds))

@@ -35,6 +35,7 @@ NODE_KEYS = {
     "noise-multiplier": "privacy.noise_multiplier",
     "secret-noise": "privacy.secret",
 }
+RESUME = "resume-from"  # the run-config key that names a run to go on with; no part of a configuration
 EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds no part
 
 Scalars = Mapping[str, Any]
@@ -109,7 +110,7 @@ def _retargeted(overrides: Iterable[Override]) -> dict[str, set[str]]:
 
 
 def _unknown_keys(run_config: Scalars, groups: list[str]) -> list[str]:
-    known = [*groups, *VALUES, "overrides"]
+    known = [*groups, *VALUES, "overrides", RESUME]
     return [
         f"unknown run-config key '{key}'{_suggest(key, known)}; known keys: {', '.join(known)}"
         for key in run_config

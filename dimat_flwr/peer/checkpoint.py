@@ -4,7 +4,8 @@ One file per exchange, ``peer-<i>-<number>.checkpoint``, holds the peer's state 
 exchange: SHA-256 of the rest (32 bytes), the length of a JSON header (8 bytes, little-endian), the header, and the
 blobs that it names one after the other. A file is written under another name, forced to the disk and then renamed, so a
 kill at any moment leaves the old ones as they were. The last two are kept: where the newer is damaged, or tells of an
-exchange that the relay has no answer to, the older one is what was before it.
+exchange that the relay has no answer to, the older one is what was before it. Older ones are kept for as long as the
+relay says that a reader may need what was published with them, should the whole run be gone on with.
 """
 
 import base64
@@ -19,7 +20,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
-from dimat_flwr.peer.state import PeerState, pack_state, unpack_state
+from dimat_flwr.peer.state import PeerState, Trust, pack_state, unpack_state
 from dimat_flwr.wire.blob import from_record, to_record
 
 _KEPT = 2
@@ -39,11 +40,13 @@ class Checkpoint:
         number: the exchange's place in the run.
         state: what the peer kept.
         reply: what it answered.
+        keep: earlier exchanges whose checkpoints may still be needed.
     """
 
     number: int
     state: PeerState
     reply: RecordDict
+    keep: tuple[int, ...] = ()
 
 
 class CheckpointFolder:
@@ -65,7 +68,7 @@ class CheckpointFolder:
         self.damaged: list[str] = []
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and remove all but the last two.
+        """Write a checkpoint, and remove all but the last two and those that it says to keep.
 
         Raises:
             CheckpointError: the disk does not take it; those before it are still there.
@@ -84,7 +87,8 @@ class CheckpointFolder:
             finally:
                 part.unlink(missing_ok=True)
             for number in self._numbers()[_KEPT:]:
-                self._path(number).unlink(missing_ok=True)
+                if number not in checkpoint.keep:
+                    self._path(number).unlink(missing_ok=True)
         except OSError as error:
             raise CheckpointError(
                 f"no checkpoint after exchange {checkpoint.number} in {self._folder}: {error.strerror}"
@@ -101,6 +105,27 @@ class CheckpointFolder:
     def newest(self) -> list[Checkpoint]:
         """Return those that can be read, the newest first."""
         return list(self._readable(self._numbers()))
+
+    def survey(self) -> tuple[list[int], list[int], Trust | None]:
+        """Return the exchanges that there are checkpoints of, those of which one is damaged or missing, and the keys.
+
+        Returns:
+            Both ascending; what the newest says of keys, None where there is none.
+        """
+        numbers, kept, trust = self._numbers(), set(), None
+        expected = set(numbers)
+        for found in self._readable(numbers):
+            if trust is None:
+                trust = found.state.trust
+                expected |= set(found.keep)
+            kept.add(found.number)
+        return sorted(kept), sorted(expected - kept), trust
+
+    def forget_after(self, number: int) -> None:
+        """Remove the checkpoints of all later exchanges; raises ``OSError`` where that cannot be done."""
+        for later in self._numbers():
+            if later > number:
+                self._path(later).unlink(missing_ok=True)
 
     def _readable(self, numbers: Iterable[int]) -> Iterator[Checkpoint]:
         for number in numbers:
@@ -132,7 +157,8 @@ def _encode(about: Mapping[str, Any], checkpoint: Checkpoint) -> bytes:
         else:
             records[name] = {key: _to_json(value) for key, value in record.items()}
     sizes = {name: len(blob) for name, blob in blobs.items()}
-    header = json.dumps({**about, "facts": facts, "records": records, "sizes": sizes}).encode()
+    keep = {"keep": list(checkpoint.keep)}
+    header = json.dumps({**about, **keep, "facts": facts, "records": records, "sizes": sizes}).encode()
     body = b"".join([len(header).to_bytes(_LENGTH, "little"), header, *blobs.values()])
     return hashlib.sha256(body).digest() + body
 
@@ -156,7 +182,7 @@ def _decode(data: bytes, about: Mapping[str, Any]) -> Checkpoint:
     for name, blob in blobs.items():
         if name != _STATE:
             reply[name] = to_record(blob)
-    return Checkpoint(header["number"], unpack_state(blobs[_STATE], header["facts"]), reply)
+    return Checkpoint(header["number"], unpack_state(blobs[_STATE], header["facts"]), reply, tuple(header["keep"]))
 
 
 def _to_json(value: Any) -> Any:

@@ -7,12 +7,14 @@ because it was killed before they were on the disk: then it goes on from the new
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
 from dimat_flwr.events import Note, clip
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
+from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.peer.state import PeerState, kept_number, load_state, save_state
 from dimat_flwr.wire import names
@@ -31,6 +33,26 @@ def checkpoint_folder(config: Config, instruction: Instruction) -> CheckpointFol
         return None
     folder = run_folder(config, instruction.run, config.checkpoint.dir) / "checkpoints"
     return CheckpointFolder(folder, instruction.run, instruction.peer)
+
+
+def require_checkpoints(config: Config, instruction: Instruction, place: int) -> CheckpointFolder:
+    """Return where a peer of a run that is gone on with keeps its checkpoints.
+
+    Raises:
+        PeerSetupError: it keeps none, or does not know which are its own.
+    """
+    if place < 0:
+        raise PeerSetupError(
+            "this peer does not know which checkpoints are its own: give its SuperNode the partition-id in "
+            f"--node-config that the names of its files in the run's folder have, such as peer-0 in {instruction.run}"
+        )
+    folder = checkpoint_folder(config, replace(instruction, peer=place))
+    if folder is None:
+        raise PeerSetupError(
+            f"checkpoint.save is {config.checkpoint.save}, so this peer has kept nothing to go on with; a simulation "
+            "keeps checkpoints with checkpoint.save=always"
+        )
+    return folder
 
 
 class Memory:
@@ -92,7 +114,7 @@ class Memory:
         save_state(state, self._records)
         if self._folder is not None:
             try:
-                self._folder.save(Checkpoint(state.number, state, reply))
+                self._folder.save(Checkpoint(state.number, state, reply, tuple(self._instruction.keep)))
             except CheckpointError as error:
                 told = read_report(reply[names.REPORT])
                 reply[names.REPORT] = Report(events=[*told.events, _warning(str(error))]).to_record()

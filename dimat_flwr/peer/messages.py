@@ -16,9 +16,9 @@ from dimat_flwr.learning import steps_taken
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
 from dimat_flwr.peer.keys import introduce
-from dimat_flwr.peer.memory import Memory
+from dimat_flwr.peer.memory import LostStateError, Memory, require_checkpoints
 from dimat_flwr.peer.setup import check_setup
-from dimat_flwr.peer.state import PeerState, kept_account, load_state, save_state
+from dimat_flwr.peer.state import PeerState, Trust, kept_account, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.report import Report
@@ -31,7 +31,8 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
     """Do what one message asks for and return the reply's content.
 
     Args:
-        kind: ``names.SETUP_MESSAGE`` (join a run: claim a place, check data, model, device and disk) or
+        kind: ``names.SETUP_MESSAGE`` (join a run: claim a place, check data, model, device and disk),
+            ``names.RESTORE_MESSAGE`` (go back to what a run that is gone on with needs, and answer again) or
             ``names.EXCHANGE_MESSAGE`` (do one exchange).
         content: the message's records.
         state: what the peer keeps from message to message; changed in place, and only if all went well.
@@ -41,9 +42,11 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
     """
     try:
         instruction = read_instruction(content.config_records.get(names.INSTRUCTION))
-        config = configuration(run_config, node_config, conf_dir)
+        config = configuration(instruction.settings or run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
             return _set_up(config, instruction, node_config, state)
+        if kind == names.RESTORE_MESSAGE:
+            return _restore(config, instruction)
         return _exchange(config, instruction, content, state)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
@@ -54,12 +57,30 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
 
 def _set_up(config: Config, instruction: Instruction, node_config: Scalars, state: RecordDict) -> RecordDict:
     place = _place(node_config)
-    kept = load_state(state)
-    introduction = introduce(config, instruction, place, kept.trust)
+    own = load_state(state)
+    kept: list[int] = []
+    lost: list[int] = []
+    if instruction.resumed:
+        kept, lost, trust = require_checkpoints(config, instruction, place).survey()
+        if trust is not None and not own.trust.nonce:  # the others know this peer by these
+            own.trust = Trust(secret=trust.secret, nonce=trust.nonce)
+    introduction = introduce(config, instruction, place, own.trust)
     check_setup(config, instruction, place)
     if introduction:
-        save_state(kept, state)
-    return _reply(Report(place=place, introduction=introduction))
+        save_state(own, state)
+    return _reply(Report(place=place, introduction=introduction, kept=kept, lost=lost))
+
+
+def _restore(config: Config, instruction: Instruction) -> RecordDict:
+    """Forget what came after the exchanges to keep, and answer one of them once more."""
+    folder = require_checkpoints(config, instruction, instruction.peer)
+    folder.forget_after(max(instruction.keep, default=-1))
+    if instruction.number not in instruction.keep:
+        return _reply(Report())
+    found = folder.at(instruction.number)
+    if found is None:
+        raise LostStateError(f"the checkpoint of exchange {instruction.number} cannot be read any more")
+    return found.reply
 
 
 def _exchange(config: Config, instruction: Instruction, content: RecordDict, state: RecordDict) -> RecordDict:

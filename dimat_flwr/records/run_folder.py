@@ -18,6 +18,7 @@ from dimat_flwr.records.summary import SUMMARY_FILE, Status, encode_summary, sum
 from dimat_flwr.records.totals import Totals
 
 EVENTS_FILE, MESSAGES_FILE, CONFIG_FILE = "metrics.jsonl", "messages.csv", "config.yaml"
+SETTINGS_FILE = "settings.json"
 MESSAGE_COLUMNS = "round,exchange,source,reader,bytes\n"
 
 _FLUSH_S = 1.0
@@ -33,7 +34,7 @@ _log = getLogger("flwr")
 
 
 class RunFolder:
-    """A run's records: config.yaml, metrics.jsonl, messages.csv, summary.json, two plots and report.html.
+    """A run's records: config.yaml, settings.json, metrics.jsonl, messages.csv, summary.json, plots and report.html.
 
     Events and bytes are gathered and handed to the disk about once a second; the summary follows every few seconds with
     a heartbeat, by which ``load_summary`` knows a run that was killed. Not thread-safe: the relay writes from one
@@ -42,11 +43,20 @@ class RunFolder:
 
     Attributes:
         path: the absolute folder.
+        write_through: whether ``commit`` waits for nothing: peers keep checkpoints, from which the run may be gone on
+            with, and what they have told must be here before they forget it.
     """
 
     def __init__(self, path: Path) -> None:
         """Begin the records in an empty folder."""
+        self._prepare(path)
+        self._events = LineFile(path / EVENTS_FILE)
+        self._messages = LineFile(path / MESSAGES_FILE, MESSAGE_COLUMNS)
+        self._write_summary(self.summary())
+
+    def _prepare(self, path: Path) -> None:
         self.path = path
+        self.write_through = False
         self._begun = time.monotonic()
         self._started = _now()
         self._command: str | None = None
@@ -57,9 +67,6 @@ class RunFolder:
         self._fault: RecordsError | None = None
         self._flush_due = self._summary_due = self._begun
         self._report_due = self._begun + _REPORT_S
-        self._events = LineFile(path / EVENTS_FILE)
-        self._messages = LineFile(path / MESSAGES_FILE, MESSAGE_COLUMNS)
-        self._write_summary(self.summary())
 
     @classmethod
     def create(cls, output_dir: str | Path, name: str, now: datetime) -> Self:
@@ -81,6 +88,11 @@ class RunFolder:
         comment = "".join(f"#   {line}\n" for line in command.splitlines())
         whole = f"# The resolved configuration of this run, made by\n{comment}{text.rstrip()}\n"
         self._attempt(lambda: replace_file(self.path / CONFIG_FILE, whole.encode()))
+
+    def write_settings(self, run_config: Mapping[str, Any]) -> None:
+        """Write settings.json: Flower's run-config, which a run that is gone on with takes again."""
+        text = json.dumps(dict(run_config), indent=1, sort_keys=True) + "\n"
+        self._attempt(lambda: replace_file(self.path / SETTINGS_FILE, text.encode()))
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add to what the summary says the run is, and write it.
@@ -115,6 +127,11 @@ class RunFolder:
         self._totals.add_bytes(round_number, count, exchange)
         name = exchange if exchange.isidentifier() else f'"{exchange.replace(chr(34), chr(34) * 2)}"'
         self._append(self._messages, f"{round_number},{name},{source},{reader},{count}\n")
+
+    def commit(self) -> None:
+        """Hand to the disk what waits, if the run may be gone on with."""
+        if self.write_through:
+            self._attempt(self._flush)
 
     def heartbeat(self, now: float | None = None) -> None:
         """Hand to the disk what waits, and rewrite the summary every few seconds; costs nothing while nothing is due.

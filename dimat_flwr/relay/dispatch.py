@@ -24,6 +24,7 @@ from typing import Generic, TypeVar
 from dimat_flwr.events import Absence
 from dimat_flwr.relay.mailbox import MOST_UNREAD, Mailbox
 from dimat_flwr.relay.plan import PlannedExchange
+from dimat_flwr.relay.restoration import Restoration
 from dimat_flwr.topology import Row
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Dispatch(Generic[T]):
             answered without a payload for this peer).
         missed: those of ``absent`` that were in time: this peer itself was too late for their payload.
         after: the exchange that the peer finished last, -1 for none.
+        keep: earlier exchanges of the peer in which it published what somebody may still have to read, ascending.
     """
 
     peer: int
@@ -55,6 +57,7 @@ class Dispatch(Generic[T]):
     missed: frozenset[int] = frozenset()
     behind: tuple[int, ...] = ()
     after: int = -1
+    keep: tuple[int, ...] = ()
 
 
 @dataclass
@@ -102,6 +105,43 @@ class Dispatcher(Generic[T]):
         self._candidates = set(range(peers))
         self._waits: dict[int, _Wait] = {}
         self._called_by: dict[int, set[int]] = {}
+        self._repeats: Mapping[int, int] = {}  # peer -> up to which exchange it does again what it had done before
+
+    def restore(self, found: Restoration[T], now: float) -> dict[int, range]:
+        """Take up a run where it was left; nothing may have been done yet.
+
+        Returns:
+            Late peers -> the exchanges that they are moved past, as ``answered`` says it.
+        """
+        self._finished = list(found.finished)
+        # A late peer is brought in below, as one that answers at last.
+        answering = {peer for peer in found.late if found.finished[peer] >= 0}
+        self._next = [found.finished[p] if p in answering else coming for p, coming in enumerate(found.coming)]
+        self._at = Counter(self._next)
+        self._candidates = {peer for peer, coming in enumerate(self._next) if coming < self._end} - answering
+        self._repeats = found.repeats
+        for peer in found.failed:
+            self.failed(peer)
+        for publication in found.publications:
+            if publication.source not in answering or publication.number < found.finished[publication.source]:
+                self._mailbox.put_back(
+                    publication.source,
+                    publication.number,
+                    publication.exchange,
+                    publication.contents,
+                    set(publication.readers),
+                )
+        for reader, read in found.read_before.items():
+            self._mailbox.begin(reader)
+            for source, number in read:
+                self._mailbox.remember(reader, source, number)
+        for name, source, reader in found.undelivered:
+            self._undelivered.add((name, source, reader))
+        self._late = set(found.late)
+        for peer in answering:
+            self._busy[peer] = now
+        newest = {(publication.source, publication.number): publication.contents for publication in found.publications}
+        return {peer: self.answered(peer, newest.get((peer, found.finished[peer]), {})) for peer in sorted(answering)}
 
     def ready(self, now: float) -> list[Dispatch[T]]:
         """Return the exchanges that may start now and count their peers as busy from now on."""
@@ -139,9 +179,10 @@ class Dispatcher(Generic[T]):
         readers = {reader for reader in self._readers(peer, coming) if self._ahead(reader, coming)}
         if coming > finished + 1:  # it did not know for whom; who gets nothing finds that it was late
             readers &= contents.keys()
-        for reader in contents.keys() - readers:
-            self._note_undelivered(finished + 1, peer, reader)
-        for exchange, reader in self._mailbox.put(peer, coming, contents, readers):
+        if finished > self._repeats.get(peer, -1):  # else those who have gone on have had just this
+            for reader in contents.keys() - readers:
+                self._note_undelivered(finished + 1, peer, reader)
+        for exchange, reader in self._mailbox.put(peer, finished, coming, contents, readers):
             self._note_undelivered(exchange, peer, reader)
         if coming < self._end:
             self._candidates.add(peer)
@@ -232,6 +273,7 @@ class Dispatcher(Generic[T]):
     def _start(self, peer: int, now: float) -> Dispatch[T]:
         number = self._next[peer]
         wait = self._waits.pop(peer)
+        self._mailbox.begin(peer)
         payloads: dict[int, T] = {}
         absent: dict[int, Absence] = {}
         missed = set()
@@ -251,10 +293,17 @@ class Dispatcher(Generic[T]):
         self._call(peer)
         planned = self._plan[number]
         row = planned.mixing.row(peer, planned.sums).restricted_to(payloads.keys())
-        readers = tuple(reader for reader in wait.readers if self._ahead(reader, number + 1))
+        # What is done again is published for the same readers, or a codec that counts them would go another way.
+        again = number <= self._repeats.get(peer, -1)
+        readers = tuple(
+            reader
+            for reader in wait.readers
+            if self._ahead(reader, number + 1) or (again and reader not in self._failed)
+        )
         behind = tuple(reader for reader in readers if (self._plan[number + 1].name, peer, reader) in self._undelivered)
         self._undelivered -= {(self._plan[number + 1].name, peer, reader) for reader in behind}
-        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, self._finished[peer])
+        after, keep = self._finished[peer], self._mailbox.needed(peer)
+        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, after, keep)
 
     def _note_undelivered(self, exchange: int, source: int, reader: int) -> None:
         if exchange < self._end and reader not in self._failed:

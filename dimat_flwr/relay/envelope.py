@@ -1,6 +1,6 @@
 """Moving payloads from one message's records to another's, untouched, and counting their bytes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, RecordDict
@@ -64,6 +64,8 @@ class RunFacts:
         simulation: whether all peers run in one simulation.
         rounds: the last round's number, the final merge not counted.
         introductions: place -> what its peer lets the others know; told in exchange 0, empty where nobody signs.
+        resumed: whether the run is gone on with.
+        settings: the run-config that peers are to take then, in the place of Flower's.
     """
 
     peers: int
@@ -71,6 +73,8 @@ class RunFacts:
     simulation: bool
     rounds: int = 0
     introductions: Mapping[int, str] = field(default_factory=dict)
+    resumed: bool = False
+    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 def compose(
@@ -80,6 +84,7 @@ def compose(
     facts: RunFacts,
     *,
     ends: bool = False,
+    keep: Collection[int] = (),
 ) -> RecordDict:
     """Return the content of the message that starts one exchange at one peer.
 
@@ -89,6 +94,7 @@ def compose(
         coming: the one after it, which the peer publishes for; None after the last.
         facts: the run's constants.
         ends: whether all exchanges after it are for instruments.
+        keep: earlier exchanges of the peer that it is to keep besides those that readers may need.
     """
     instruction = Instruction(
         peer=dispatch.peer,
@@ -108,6 +114,8 @@ def compose(
         introductions=dict(facts.introductions) if planned.name == START else {},
         next=None if coming is None else _next(coming, dispatch),
         ends=ends,
+        keep=sorted({*dispatch.keep, *keep}),
+        settings=dict(facts.settings),
     )
     inbox = {names.inbox(source): envelope.record for source, envelope in dispatch.payloads.items()}
     return RecordDict({names.INSTRUCTION: instruction.to_record(), **inbox})

@@ -1,5 +1,6 @@
 """Before anything is trained: wait for the nodes, ask each whether it can take part and which place it has."""
 
+from collections.abc import Collection, Iterator
 from logging import getLogger
 
 from flwr.app import RecordDict
@@ -18,13 +19,13 @@ _JOIN_POLL_S = 1.0
 _log = getLogger("flwr")
 
 
-def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock) -> list[int]:
-    """Return the nodes of the run, ascending, once enough are connected.
+def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock, without: int = 0) -> list[int]:
+    """Return the nodes of the run, ascending, once enough are connected: all that are set but ``without``.
 
     Raises:
         MembershipError: they are not, within the time set.
     """
-    wanted, deadline = settings.peers or 2, clock.now() + settings.join_timeout
+    wanted, deadline = max(1, (settings.peers or 2) - without), clock.now() + settings.join_timeout
     nodes = post.nodes()
     while len(nodes) < wanted:
         if clock.now() > deadline or (post.simulation and nodes):
@@ -39,9 +40,22 @@ def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock) -> list[in
 
 
 def agree_on_places(
-    post: Post, nodes: list[int], facts: RunFacts, settings: RelaySettings, clock: Clock
-) -> tuple[list[int], dict[int, str]]:
-    """Return the node of every place in the topology, from the nodes' own answers, and how its peer introduced itself.
+    post: Post,
+    nodes: list[int],
+    facts: RunFacts,
+    settings: RelaySettings,
+    clock: Clock,
+    without: Collection[int] = (),
+) -> tuple[list[int], dict[int, Claim]]:
+    """Return the node of every place in the topology, from the nodes' own answers, and each place's answer.
+
+    Args:
+        post: the way to the nodes.
+        nodes: who is asked.
+        facts: the run's constants.
+        settings: how long to wait.
+        clock: what time it is.
+        without: places that may stay empty, see ``assign_places``.
 
     Raises:
         SetupError: a node cannot take part, or does not answer.
@@ -55,29 +69,55 @@ def agree_on_places(
             waiting[message_id] = node
         else:
             claims.append(Claim(node, -1, "Flower refused the first message to it; is the node still connected?"))
+    for node, reply in answers(post, waiting, settings, clock):
+        claims.append(claim_of(node, reply))
+    # In order of place and node, so that places and errors do not depend on who answered first.
+    places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers, without)
+    _log.info("%d peers are ready", len(claims))
+    by_node = {claim.node: claim for claim in claims}
+    return places, {place: by_node[node] for place, node in enumerate(places) if node in by_node}
+
+
+def answers(post: Post, waiting: dict[str, int], settings: RelaySettings, clock: Clock) -> Iterator[tuple[int, Reply]]:
+    """Yield the replies to messages as they come, each with the node that it is of.
+
+    Args:
+        post: the way to the nodes.
+        waiting: message -> the node that it went to; taken out as they come.
+        settings: how long to wait.
+        clock: what time it is.
+
+    Raises:
+        SetupError: a node does not answer.
+    """
     # In a simulation messages queue for workers, and waiting for a worker is not being silent.
     deadline = None if post.simulation else clock.now() + settings.give_up_timeout
     pause = Pause(clock.now())
     while waiting:
         looked = clock.now()
         replies = post.collect(list(waiting))
-        claims += [claim_of(waiting.pop(reply.message_id), reply) for reply in replies if reply.message_id in waiting]
+        for reply in replies:
+            if reply.message_id in waiting:
+                yield waiting.pop(reply.message_id), reply
         if replies:
             pause.reset(clock.now())
         elif deadline is not None and clock.now() > deadline:
-            raise SetupError(f"nodes {sorted(waiting.values())} did not answer the handshake; are they running?")
+            raise SetupError(f"nodes {sorted({*waiting.values()})} did not answer the handshake; are they running?")
         else:
             clock.sleep(pause.seconds(clock.now(), clock.now() - looked))
-    # In order of place and node, so that places and errors do not depend on who answered first.
-    places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers)
-    _log.info("%d peers are ready", len(places))
-    by_node = {claim.node: claim.introduction for claim in claims if claim.introduction}
-    return places, {place: by_node[node] for place, node in enumerate(places) if node in by_node}
 
 
 def hello(facts: RunFacts) -> RecordDict:
     """Return the content of the message that asks a node whether it can take part, and where."""
-    asked = Instruction(peer=-1, peers=facts.peers, run=facts.run, simulation=facts.simulation, rounds=facts.rounds)
+    asked = Instruction(
+        peer=-1,
+        peers=facts.peers,
+        run=facts.run,
+        simulation=facts.simulation,
+        rounds=facts.rounds,
+        resumed=facts.resumed,
+        settings=dict(facts.settings),
+    )
     return RecordDict({names.INSTRUCTION: asked.to_record()})
 
 
@@ -94,4 +134,4 @@ def claim_of(node: int, reply: Reply) -> Claim:
             read_introduction(report.introduction)
     except IdentityError as error:
         return Claim(node, report.place, str(error))
-    return Claim(node, report.place, report.problem, report.introduction)
+    return Claim(node, report.place, report.problem, report.introduction, tuple(report.kept), tuple(report.lost))

@@ -1,11 +1,12 @@
 """Which Flower node is which peer, and whether every one of them can do what the run will ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from dimat_flwr.events import clip
 
 _MAX_PROBLEM = 1_000  # characters
+_NAMED = 10  # places in an error
 
 
 class MembershipError(RuntimeError):
@@ -25,24 +26,29 @@ class Claim:
         place: the place it claims, Flower's ``partition-id``; -1 for any.
         problem: why it cannot take part, empty if it can.
         introduction: what it lets the other peers know; empty where it does not sign.
+        kept: in a run that is gone on with, the exchanges of which it has a checkpoint.
+        lost: those of which it should have one.
     """
 
     node: int
     place: int
     problem: str = ""
     introduction: str = ""
+    kept: tuple[int, ...] = ()
+    lost: tuple[int, ...] = ()
 
 
-def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
+def assign_places(claims: Sequence[Claim], peers: int, without: Collection[int] = ()) -> list[int]:
     """Return the node of every place in the topology: claimed places first, the others in the order given.
 
     Args:
         claims: the nodes' answers.
         peers: number of places.
+        without: places that may stay empty, because their peers have failed before; their node is -1 then.
 
     Raises:
         SetupError: a node cannot take part, or some sign or seal and others do not.
-        MembershipError: two nodes claim one place, or one claims a place that does not exist.
+        MembershipError: two nodes claim one place, or one claims a place that does not exist, or nobody claims one.
     """
     _require_no_problem(claims)
     _require_one_mode(claims)
@@ -65,7 +71,10 @@ def assign_places(claims: Sequence[Claim], peers: int) -> list[int]:
     for claim in claims:
         if claim.place < 0:
             places[next(free)] = claim.node
-    return [places[place] for place in range(peers)]
+    empty = [place for place in range(peers) if place not in places and place not in without]
+    if empty:
+        raise MembershipError(f"nobody is in place {', '.join(map(str, empty[:_NAMED]))}; start those SuperNodes, too")
+    return [places.get(place, -1) for place in range(peers)]
 
 
 def _require_no_problem(claims: Sequence[Claim]) -> None:

@@ -85,6 +85,10 @@ class Plan(Sequence[PlannedExchange]):
 
     Everything is laid out and checked when the plan is made, so that no fault of a late round comes up late. Kept of
     it is which exchanges there are; a round's graphs are asked for again when they are not among the few held.
+
+    Attributes:
+        shared: of the plan of a run that is gone on with for more rounds: how many exchanges, from the first, are those
+            of the run before; None where all of them are.
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class Plan(Sequence[PlannedExchange]):
                 with_edges = _acting(laid_out)
                 with_edges.sort(key=lambda planned: planned.sums == "none")
                 self._first = with_edges[0] if with_edges else None
+        self.shared: int | None = None
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
 
@@ -182,6 +187,19 @@ class Plan(Sequence[PlannedExchange]):
         """The number of the last exchange that is not for instruments: a peer's model is final after it."""
         names = [self._layouts[round][place][0] for round, place in self._places]
         return max(number for number, name in enumerate(names) if not is_observation(name))
+
+    @cached_property
+    def _numbers(self) -> dict[tuple[int, str], int]:
+        return {(round, self._layouts[round][place][0]): n for n, (round, place) in enumerate(self._places)}
+
+    def name_of(self, number: int) -> str:
+        """Return the name of an exchange, without drawing any graph."""
+        round, place = self._places[number]
+        return self._layouts[round][place][0]
+
+    def number_of(self, round: int, name: str) -> int | None:
+        """Return the number of an exchange by its round and name; None where there is none."""
+        return self._numbers.get((round, name))
 
     @property
     def last_round(self) -> int:

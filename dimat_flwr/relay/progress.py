@@ -45,6 +45,10 @@ class Progress:
             self._line(done)
         self.said = max(self.said, round)
 
+    def begin_after(self, round: int) -> None:
+        """Say nothing of the rounds up to this one: they were done before the run was gone on with."""
+        self.said = round
+
     def waiting(self, busy: Iterable[int]) -> None:
         """Say which peers are at work if nothing was said for a while."""
         if self._clock.now() - self._last_line > _SIGN_OF_LIFE_S:

@@ -3,19 +3,19 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from logging import getLogger
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dimat_flwr.records.continued import ContinuedFolder
+from dimat_flwr.records.run_folder import RunFolder
 from dimat_flwr.relay.clock import Clock, SystemClock
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import agree_on_places, wait_for_nodes
 from dimat_flwr.relay.membership import SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.post import Post
+from dimat_flwr.relay.resumption import Resumption
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
-
-if TYPE_CHECKING:
-    from dimat_flwr.records import RunFolder
 
 # Above these the figures for the record would cost more than they tell.
 _MOST_PEERS_FOR_A_GAP, _MOST_EDGES_LISTED = 1000, 10_000
@@ -24,7 +24,7 @@ _log = getLogger("flwr")
 
 def run_relay(
     post: Post,
-    folder: "RunFolder",
+    folder: RunFolder,
     plan: Callable[[int], Plan],
     settings: RelaySettings,
     facts: Mapping[str, Any],
@@ -57,16 +57,29 @@ def run_relay(
 
 
 def _relay(
-    post: Post, folder: "RunFolder", make_plan: Callable[[int], Plan], settings: RelaySettings, clock: Clock
+    post: Post, folder: RunFolder, make_plan: Callable[[int], Plan], settings: RelaySettings, clock: Clock
 ) -> list[list[int]] | None:
     """Relay all exchanges and return the groups that the survivors fell into, None where nobody was lost."""
-    nodes = wait_for_nodes(post, settings, clock)
-    plan = make_plan(len(nodes))
+    earlier = folder if isinstance(folder, ContinuedFolder) else None
+    out = earlier.out if earlier else frozenset()
+    if earlier:
+        settings = replace(settings, peers=earlier.peers)
+    nodes = wait_for_nodes(post, settings, clock, without=len(out))
+    plan = make_plan(settings.peers if earlier and settings.peers else len(nodes))
     folder.describe({**_describe(plan), "exchanges": len(plan)})
-    facts = RunFacts(len(nodes), folder.path.name, post.simulation, plan.rounds)
-    places, introductions = agree_on_places(post, nodes, facts, settings, clock)
+    facts = RunFacts(plan.peers, folder.path.name, post.simulation, plan.rounds)
+    if earlier:
+        facts = replace(facts, resumed=True, settings=earlier.settings)
+    places, claims = agree_on_places(post, nodes, facts, settings, clock, out)
+    introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
     facts = replace(facts, introductions=introductions)
-    survivors = RelayLoop(post, places, plan, facts, settings, folder, clock).run()
+    resumption = Resumption(post, earlier, plan, facts, claims) if earlier else None
+    if resumption:
+        resumption.bring_back(settings, clock)
+    loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
+    if resumption:
+        resumption.hand_over(loop)
+    survivors = loop.run()
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
     return None if len(survivors) == len(places) else plan.parts(survivors)

@@ -1,7 +1,7 @@
 """The relay's loop: send what may be sent, take what has come, until every peer is done or out."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from logging import getLogger
 from typing import Protocol
@@ -28,9 +28,11 @@ from dimat_flwr.events import (
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
+from dimat_flwr.relay.longer_run import fork
 from dimat_flwr.relay.plan import Plan, PlannedExchange
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.progress import Progress
+from dimat_flwr.relay.restoration import Restoration
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.whereabouts import Whereabouts
 from dimat_flwr.wire import names
@@ -52,6 +54,9 @@ class Recorder(Protocol):
 
     def heartbeat(self) -> None:
         """Bring what is on disk up to date, if that is due."""
+
+    def commit(self) -> None:
+        """Bring to the disk what a peer may forget once it is sent the next message."""
 
     def refresh_report(self) -> None:
         """Draw the report anew, if that is due."""
@@ -98,7 +103,7 @@ class RelayLoop:
         """
         self._post, self._plan, self._facts = post, plan, facts
         self._whereabouts = Whereabouts(post, places, facts)
-        self._recorder, self._clock = recorder, clock
+        self._recorder, self._clock, self._fork = recorder, clock, fork(plan)
         self._give_up_timeout, self._ask_again_after = settings.give_up_timeout, settings.repeat_timeout
         self._dispatcher: Dispatcher[Envelope] = Dispatcher(
             plan,
@@ -120,8 +125,7 @@ class RelayLoop:
             for peer in self._dispatcher.lost(now):
                 self._give_up(peer)
             started = self._dispatcher.ready(now)
-            for dispatch in started:
-                self._send(dispatch)
+            self._send_all(started)
             if not self._post.simulation:
                 self._ask_again(now)
             if not (self._pending or self._away or started or self._dispatcher.finished()):
@@ -138,15 +142,42 @@ class RelayLoop:
                 self._clock.sleep(pause.seconds(now, now - looked))
         return self._dispatcher.alive()
 
-    def _send(self, dispatch: Dispatch[Envelope]) -> None:
-        planned = self._plan[dispatch.exchange]
-        coming = self._plan[dispatch.exchange + 1] if dispatch.exchange + 1 < len(self._plan) else None
-        ends = dispatch.exchange >= self._plan.last_act
-        entry = _Pending(
-            dispatch, planned, compose(dispatch, planned, coming, self._facts, ends=ends), self._clock.now()
-        )
-        if not self._put_under_way(entry):
-            return
+    def restore(self, found: Restoration[Envelope], told: Collection[tuple[int, int]]) -> None:
+        """Take up a run where it was left.
+
+        Args:
+            found: where that is.
+            told: (failed source, reader) of which the record says already that the reader went on without it.
+        """
+        skipped = self._dispatcher.restore(found, self._clock.now())
+        self._told |= set(told)
+        for peer, exchanges in skipped.items():
+            if exchanges:
+                planned = self._plan[found.finished[peer]]
+                self._recorder.event(Stamped(CaughtUp(len(exchanges)), planned.round, peer, planned.name))
+        slowest = self._dispatcher.slowest()
+        if slowest < len(self._plan):
+            self._progress.begin_after(self._plan.round_of(slowest) - 1)
+
+    def _send_all(self, started: Sequence[Dispatch[Envelope]]) -> None:
+        """Write down what is sent, and then send it: a peer that has its next message may forget what it told."""
+        entries = [self._entry(dispatch) for dispatch in started]
+        for entry in entries:
+            self._record_sent(entry)
+        if entries:
+            self._recorder.commit()
+        for entry in entries:
+            self._put_under_way(entry)
+
+    def _entry(self, dispatch: Dispatch[Envelope]) -> _Pending:
+        number = dispatch.exchange
+        planned, coming = self._plan[number], self._plan[number + 1] if number + 1 < len(self._plan) else None
+        keep = [self._fork] if 0 <= self._fork < number else []
+        content = compose(dispatch, planned, coming, self._facts, ends=number >= self._plan.last_act, keep=keep)
+        return _Pending(dispatch, planned, content, self._clock.now())
+
+    def _record_sent(self, entry: _Pending) -> None:
+        dispatch, planned = entry.dispatch, entry.planned
         for source, envelope in dispatch.payloads.items():
             self._recorder.edge_bytes(planned.round, planned.name, source, dispatch.peer, envelope.size)
             if planned.handler != "instruments":
@@ -222,7 +253,8 @@ class RelayLoop:
             return
         try:
             report, outbox = _read(reply.content, entry.dispatch.readers, self._round_after(entry))
-            _require_possible(report.events, entry.dispatch, is_last=entry.dispatch.exchange == self._plan.last_act)
+            is_last = entry.dispatch.exchange == self._plan.last_act
+            require_possible(report.events, entry.dispatch.payloads.keys(), is_last=is_last)
         except ReportError as error:
             self._fail(entry, str(error))
             return
@@ -287,8 +319,12 @@ def _read(content: RecordDict, readers: tuple[int, ...], round: int) -> tuple[Re
     return read_report(content.get(names.REPORT)), read_outbox(content, readers, round)
 
 
-def _require_possible(events: Sequence[PeerEvent], dispatch: Dispatch[Envelope], *, is_last: bool) -> None:
-    """Refuse events that no peer can have met in this exchange: they would hide what others really met."""
+def require_possible(events: Sequence[PeerEvent], sources: Collection[int], *, is_last: bool) -> None:
+    """Refuse events that no peer with these sources can have met: they would hide what others really met.
+
+    Raises:
+        ReportError: there is one.
+    """
     rejected: set[int] = set()
     for event in events:
         match event:
@@ -305,6 +341,6 @@ def _require_possible(events: Sequence[PeerEvent], dispatch: Dispatch[Envelope],
                 raise ReportError("malformed report: a final in another than the last exchange")
             case _:
                 named = set()
-        if not named <= dispatch.payloads.keys():
-            other = min(named - dispatch.payloads.keys())
+        if not named <= set(sources):
+            other = min(named - set(sources))
             raise ReportError(f"malformed report: an event names peer {other}, whose payload this peer was not sent")

@@ -64,6 +64,12 @@ _Place = Annotated[int, Field(strict=True, ge=-1, le=MAX_INTEGER)]
 _Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_clean)]
 _Introduction = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_clean)]
 _Truth = Annotated[bool, Field(strict=True)]
+_Scalar = (
+    Annotated[bool, Field(strict=True)]
+    | Annotated[int, Field(strict=True)]
+    | Annotated[float, Field(strict=True)]
+    | Annotated[str, Field(strict=True)]
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=_STRICT)
@@ -109,6 +115,9 @@ class Instruction:
         introductions: in exchange 0 of a run that signs: every peer's place -> what it said of itself in the handshake.
         next: what the answer is published for; None after the last exchange.
         ends: whether what follows, if anything, is for instruments alone: nobody's model changes after this exchange.
+        keep: the receiver's earlier exchanges whose checkpoints the run may still need; in a restore, all of them.
+        resumed: in the setup: whether a run is gone on with, so that the receiver is to tell of its checkpoints.
+        settings: in a run that is gone on with, its run-config, in the place of the one that Flower has; else empty.
     """
 
     peer: _Place
@@ -129,6 +138,9 @@ class Instruction:
     introductions: dict[_Index, _Introduction] = Field(default_factory=dict)
     next: Next | None = None
     ends: _Truth = False
+    keep: list[_Index] = Field(default_factory=list)
+    resumed: _Truth = False
+    settings: dict[_Name, _Scalar] = Field(default_factory=dict)
 
     @property
     def is_last(self) -> bool:

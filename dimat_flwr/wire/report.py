@@ -1,5 +1,6 @@
 """A peer's reply besides its payload: the place it claims, what happened, or why it failed."""
 
+import json
 from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord
@@ -15,8 +16,9 @@ from dimat_flwr.events import (
     is_clean,
 )
 
-_FIELDS = ("place", "error", "problem", "introduction", "events")
+_FIELDS = ("place", "error", "problem", "introduction", "kept", "lost", "events")
 _MAX_INTRODUCTION = 300  # characters
+_MAX_NUMBERS = 1000
 
 
 class ReportError(ValueError):
@@ -32,6 +34,8 @@ class Report:
         error: why the exchange failed at this peer, with its traceback; empty if it did not.
         problem: why the peer cannot take part at all (found before any training); empty if it can.
         introduction: what the other peers are to know of this one, in a run that signs; said in the handshake.
+        kept: in the setup of a run that is gone on with: the exchanges of which the peer has a checkpoint, ascending.
+        lost: those of which it should have one that is damaged or missing.
         events: what happened, in order.
     """
 
@@ -39,6 +43,8 @@ class Report:
     error: str = ""
     problem: str = ""
     introduction: str = ""
+    kept: list[int] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
     events: list[PeerEvent] = field(default_factory=list)
 
     def to_record(self) -> ConfigRecord:
@@ -49,6 +55,8 @@ class Report:
                 "error": clip(self.error, MAX_ERROR),
                 "problem": clip(self.problem, MAX_ERROR),
                 "introduction": self.introduction,
+                "kept": json.dumps(self.kept[-_MAX_NUMBERS:]),
+                "lost": json.dumps(self.lost[-_MAX_NUMBERS:]),
                 "events": encode_events(self.events),
             }
         )
@@ -64,7 +72,7 @@ def read_report(record: object) -> Report:
         raise ReportError("the reply holds no report: it was not sent by a dimat_flwr peer")
     if not isinstance(record, ConfigRecord) or sorted(map(str, record)) != sorted(_FIELDS):
         raise ReportError(f"malformed report: not a record of exactly {', '.join(_FIELDS)}")
-    place, error, problem, introduction, events = (record[name] for name in _FIELDS)
+    place, error, problem, introduction, kept, lost, events = (record[name] for name in _FIELDS)
     if type(place) is not int or not -1 <= place <= MAX_INTEGER:
         raise ReportError("malformed report: the place is no index and not -1")
     limits = {"error": MAX_ERROR, "problem": MAX_ERROR, "introduction": _MAX_INTRODUCTION}
@@ -75,4 +83,30 @@ def read_report(record: object) -> Report:
         told = decode_events(events)
     except EventError as fault:
         raise ReportError(f"malformed report: {fault}") from None
-    return Report(place=place, error=str(error), problem=str(problem), introduction=str(introduction), events=told)
+    numbers = [_read_numbers(name, text) for name, text in (("kept", kept), ("lost", lost))]
+    return Report(
+        place=place,
+        error=str(error),
+        problem=str(problem),
+        introduction=str(introduction),
+        kept=numbers[0],
+        lost=numbers[1],
+        events=told,
+    )
+
+
+def _read_numbers(name: str, text: object) -> list[int]:
+    """Read ascending numbers of exchanges from JSON."""
+    try:
+        # The length first: what is read has then few and short numbers.
+        found = json.loads(text) if type(text) is str and len(text) <= 20 * _MAX_NUMBERS else None
+    except (ValueError, RecursionError):
+        found = None
+    if not (
+        isinstance(found, list)
+        and len(found) <= _MAX_NUMBERS
+        and all(type(number) is int and 0 <= number <= MAX_INTEGER for number in found)
+        and found == sorted(set(found))
+    ):
+        raise ReportError(f"malformed report: {name} is no ascending list of exchanges")
+    return found

@@ -26,7 +26,16 @@ TINY = (
     "training.pretrain_epochs=1 training.local_epochs=1 dataset.train_samples=100 dataset.test_samples=60 "
     "model.width=1 optimizer.lr=0.01"
 )
-_FILES = {"config.yaml", "metrics.jsonl", "messages.csv", "summary.json", "accuracy.png", "topology.png", "report.html"}
+_FILES = {
+    "config.yaml",
+    "settings.json",
+    "metrics.jsonl",
+    "messages.csv",
+    "summary.json",
+    "accuracy.png",
+    "topology.png",
+    "report.html",
+}
 _MODELS = {f"models/peer-{peer}.safetensors" for peer in range(PEERS)}
 _CHECKPOINT = re.compile(rf"checkpoints/peer-[0-{PEERS - 1}]-0000000[0-9]\.checkpoint")
 _TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "div", "b", "img", "pre"}

@@ -4,7 +4,9 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +89,9 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 
 FORKING = """
 import os, random, signal, sys, time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from dimat_flwr.peer.checkpoint import CheckpointFolder
 from tests.peer.test_checkpoint import assert_is, checkpoint
 draw, path = random.Random(int(sys.argv[2])), Path(sys.argv[1])
@@ -132,3 +136,89 @@ def test_five_hundred_kills_leave_a_valid_checkpoint_each_time(tmp_path: Path) -
         newest = CheckpointFolder(tmp_path, "run", 0).newest()
         assert newest[0].number > last
         last = newest[0].number
+
+
+class KilledError(BaseException):
+    """The process is gone: nothing after this happens any more."""
+
+
+class Disk:
+    """Every step of writing a file, in this process; dies at one of them, in a write after some of the bytes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left, self.share, self.dead = -1, 0.0, False
+        real_open, real_fsync, real_replace, real_unlink = Path.open, os.fsync, Path.replace, Path.unlink
+        disk = self
+
+        class File:
+            def __init__(self, file: Any) -> None:
+                self.file = file
+
+            def __enter__(self) -> "File":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                self.file.close()
+
+            def write(self, data: bytes) -> None:
+                try:
+                    disk.step()
+                except KilledError:
+                    self.file.write(data[: int(disk.share * len(data))])
+                    raise
+                self.file.write(data)
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(self.file, name)
+
+        def opened(path: Path, mode: str = "r", *arguments: Any, **named: Any) -> Any:
+            if "w" not in mode:
+                return real_open(path, mode, *arguments, **named)
+            disk.step()
+            return File(real_open(path, mode, *arguments, **named))
+
+        def stepping(real: Any) -> Any:
+            def call(*arguments: Any, **named: Any) -> Any:
+                disk.step()
+                return real(*arguments, **named)
+
+            return call
+
+        monkeypatch.setattr(Path, "open", opened)
+        monkeypatch.setattr(os, "fsync", stepping(real_fsync))
+        monkeypatch.setattr(Path, "replace", stepping(real_replace))
+        monkeypatch.setattr(Path, "unlink", stepping(real_unlink))
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.dead or self.left == 0:
+            self.dead = True
+            raise KilledError
+
+    def dies_after(self, steps: int, share: float) -> None:
+        self.left, self.share, self.dead = steps, share, False
+
+
+def test_killed_at_any_step_of_writing_the_newest_is_whole_and_so_is_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, disk, deaths = random.Random(0), Disk(monkeypatch), 0
+    folder, saved = CheckpointFolder(tmp_path, "run", 0), -1
+    while deaths < 500:
+        disk.dies_after(draw.randrange(1, 40), draw.random())
+        number = saved + 1
+        try:
+            while True:
+                folder.save(replace(checkpoint(number), keep=(number - 3,)))
+                saved, number = number, number + 1
+        except KilledError:
+            deaths += 1
+        disk.dies_after(-1, 0.0)
+        kept, lost, _ = folder.survey()
+        assert kept[-1:] in ([saved], [saved + 1]) if saved >= 0 else kept in ([], [0])
+        assert kept[-2:] == list(range(kept[-1] + 1))[-2:] if kept else saved < 0
+        assert lost in ([], [kept[-1] - 3] if kept else [])  # asked to be kept when it was gone already
+        assert folder.damaged == []
+        for number in kept:
+            assert_is(folder.at(number), number)
+        saved = kept[-1] if kept else -1

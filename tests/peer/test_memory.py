@@ -1,5 +1,9 @@
 """Peers that are started anew, lose their answers or go away, and go on with what they had."""
 
+import errno
+import json
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +13,7 @@ from flwr.app import RecordDict
 
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
+from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointFolder
 from dimat_flwr.relay import run_relay
 from dimat_flwr.relay.post import Reply
 from dimat_flwr.wire import names
@@ -168,3 +173,64 @@ def test_the_newest_checkpoint_that_can_be_read_is_gone_on_from(tmp_path: Path) 
     told = [event["values"]["text"] for event in found.events("note") if event["peer"] == PEER]
     assert any("a checkpoint cannot be used" in text and str(damaged[0]) in text for text in told)
     assert any("goes on from exchange 1 instead of 2" in text for text in told)
+
+
+def test_a_full_disk_at_one_peer_costs_the_checkpoint_and_a_warning_and_nothing_else(
+    tmp_path: Path, undisturbed: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = CheckpointFolder.save
+
+    def full(folder: CheckpointFolder, checkpoint: Checkpoint) -> None:
+        if checkpoint.number < 2 or folder._peer != PEER:
+            whole(folder, checkpoint)
+            return
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+            whole(folder, checkpoint)
+
+    monkeypatch.setattr(CheckpointFolder, "save", full)
+    found, _ = run(tmp_path, {})
+    assert found.summary["status"] == "completed"
+    assert figures(found) == figures(undisturbed)
+    told = [(event["peer"], event["values"]["text"]) for event in found.events("note")]
+    assert [peer for peer, _ in told] == [PEER] * (ROUNDS - 1)
+    assert all("no checkpoint after exchange" in text and "No space left on device" in text for _, text in told)
+
+
+def test_a_whole_run_with_a_straggler_is_gone_on_with(tmp_path: Path) -> None:
+    base, onto = tmp_path / "begun", tmp_path / "onto"
+    settings = {
+        "algorithm": "weight_averaging", "dataset": "breast_cancer", "model": "mlp", "rounds": 12, "codec": "top_k",
+        "output-dir": str(base), "overrides": "training.pretrain_epochs=0 training.local_steps=1 "
+        "relay.straggler_timeout=5 relay.give_up_timeout=2000",
+    }  # fmt: skip
+    clock = SimulatedClock()
+
+    def slow(peer: int, number: int) -> str:
+        """Let one peer be away for long, and all end while it is."""
+        if peer == PEER and number in (2, 3):
+            return "crashes"
+        if peer == 0 and number == 9:
+            shutil.copytree(next(base.iterdir()), onto / next(base.iterdir()).name)
+            raise KeyboardInterrupt
+        return ""
+
+    post = Devices(clock, settings)
+    post.on_exchange = slow
+    post.nodes = lambda: [0, 1, 2] if clock.time < 1 else [0, 2]  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        launch(settings, ROOT / "conf", "pytest", lambda *arguments: run_relay(post, *arguments, clock))
+    (folder,) = onto.iterdir()
+    left = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(json.dumps({**left, "writer": None, "heartbeat": "2026-01-01T00:00:00+00:00"}))
+    again = {"resume-from": str(folder)}
+    clock = SimulatedClock()
+    post = Devices(clock, again)
+    found = Run(launch(again, ROOT / "conf", "pytest", lambda *arguments: run_relay(post, *arguments, clock)))
+    assert found.summary["status"] == "completed"
+    resumed = {event["peer"]: (event["after"], event["reason"]) for event in found.events("resumed")}
+    assert resumed[PEER] == (1, "it was late, and what it would have read is not kept any more")
+    assert min(resumed[0][0], resumed[2][0]) >= 7
+    assert [event["peer"] for event in found.events("caught_up")] == [PEER]
+    assert len(found.events("final")) == 3
+    assert not found.events("rejected")

@@ -145,6 +145,9 @@ class ListRecorder:
     def heartbeat(self) -> None:
         pass
 
+    def commit(self) -> None:
+        pass
+
     def refresh_report(self) -> None:
         pass
 

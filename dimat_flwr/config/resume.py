@@ -1,0 +1,88 @@
+"""Going on with a run: where it lies, its configuration with what is new, and what may not be new."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dimat_flwr.config.compose import RESUME
+from dimat_flwr.config.errors import ConfigError
+
+# What may be other than in the run so far: how long it is, how long to wait, and where things lie.
+_MAY_CHANGE = ("rounds", "output_dir", "cache_dir", "data_dir", "evaluate.save_models")
+_MAY_CHANGE_BELOW = ("relay.", "checkpoint.")
+
+Scalars = Mapping[str, Any]
+
+
+def find_run(run_config: Scalars, conf_dir: Path) -> tuple[str, str] | None:
+    """Return output-dir and name of the run that is to be gone on with; None where a run begins.
+
+    Args:
+        run_config: Flower's run-config; its ``resume-from`` is the name of a run's folder below output-dir, or a path
+            that ends with it.
+        conf_dir: the folder ``conf/``.
+
+    Raises:
+        ConfigError: it names two places.
+    """
+    wanted = str(run_config.get(RESUME, "")).rstrip("/")
+    if not wanted:
+        return None
+    folder, given = Path(wanted), str(run_config.get("output-dir", ""))
+    if folder.name == wanted:
+        base = given or str(OmegaConf.load(conf_dir / "config.yaml").output_dir)
+        return base, wanted
+    base = str(folder.parent)
+    if given and Path(given).expanduser() != Path(base).expanduser():
+        raise ConfigError([f"{RESUME} '{wanted}' does not lie in output-dir '{given}'; leave output-dir out"])
+    return base, folder.name
+
+
+def with_news(settings: Scalars, run_config: Scalars, output_dir: str) -> dict[str, Any]:
+    """Return a run's run-config with what is given now.
+
+    Args:
+        settings: the run-config that the run had.
+        run_config: that of now; what is empty in it stays as it was, and ``overrides`` are added to the old ones.
+        output_dir: the folder that the run's folder lies in.
+    """
+    given = {key: value for key, value in run_config.items() if value != "" and key != RESUME}
+    overrides = " ".join(filter(None, (str(one.get("overrides", "")) for one in (settings, given))))
+    return {**settings, **given, "overrides": overrides, "output-dir": output_dir}
+
+
+def require_same(before: str, now: str) -> None:
+    """Refuse to go on with a run under another configuration.
+
+    Args:
+        before: the resolved configuration that the run had, as YAML.
+        now: that which it would go on with.
+
+    Raises:
+        ConfigError: they differ in what its numbers depend on.
+    """
+    old, new = (dict(_flat(OmegaConf.to_container(OmegaConf.create(text)), "")) for text in (before, now))
+    problems = [
+        f"'{key}' was {old.get(key)!r} and would be {new.get(key)!r}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not _may_change(key)
+    ]
+    if problems:
+        raise ConfigError(
+            [f"a run is gone on with as it was; of its configuration rounds, relay, checkpoint and places of files may "
+             f"be new. {problem}" if not number else problem for number, problem in enumerate(problems)]
+        )  # fmt: skip
+
+
+def _may_change(key: str) -> bool:
+    return key in _MAY_CHANGE or key.startswith(_MAY_CHANGE_BELOW) or key.endswith(".data_dir")
+
+
+def _flat(values: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _flat(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, values

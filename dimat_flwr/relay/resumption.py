@@ -1,0 +1,197 @@
+"""Going on with a run that was cut off: ask peers for what they published last, and take the record up from there."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from logging import getLogger
+from typing import TYPE_CHECKING, get_args
+
+from flwr.app import RecordDict
+
+from dimat_flwr.events import Absent, CaughtUp, Failure, Late, PeerEvent, Resumed, Stamped
+from dimat_flwr.relay.clock import Clock
+from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
+from dimat_flwr.relay.handshake import answers
+from dimat_flwr.relay.membership import Claim, SetupError
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.relay.traffic import RelayLoop, require_possible
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import ReportError, read_report
+
+if TYPE_CHECKING:
+    from dimat_flwr.records import ContinuedFolder
+
+_BY_PEERS = get_args(PeerEvent)
+_log = getLogger("flwr")
+
+
+def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
+    """Return what a run's record says of who is out, how far the others came and who went without whom."""
+    failed: set[int] = set()
+    done: dict[int, int] = {}
+    jumps: dict[int, dict[int, int]] = {}
+    missed: set[tuple[int, int]] = set()
+    for stamped in events:
+        number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
+        match stamped.event:
+            case Failure():
+                failed.add(peer)
+            case Late(reader=reader):
+                missed.add((peer, reader))
+            case CaughtUp(exchanges_skipped=skipped) if number is not None:
+                jumps.setdefault(peer, {})[number] = number + 1 + skipped
+                missed |= {
+                    edge for other in range(plan.peers) if other != peer for edge in ((peer, other), (other, peer))
+                }
+            case event if isinstance(event, _BY_PEERS) and number is not None:
+                done[peer] = max(done.get(peer, -1), number)
+    return Told(frozenset(failed), done, jumps, frozenset(missed))
+
+
+class Resumption:
+    """A run that is gone on with, until its first message."""
+
+    def __init__(self, post: Post, folder: "ContinuedFolder", plan: Plan, facts: RunFacts, claims: Mapping[int, Claim]):
+        """Find out where the run stands; nothing is changed anywhere.
+
+        Args:
+            post: the way to the nodes.
+            folder: the run's records.
+            plan: its exchanges.
+            facts: its constants.
+            claims: place -> what its node said in the handshake.
+
+        Raises:
+            SetupError: see ``find_out``.
+        """
+        self._post, self._folder, self._plan, self._facts = post, folder, plan, facts
+        events = list(folder.earlier_events())
+        self._told = what_was_told(events, plan)
+        self._absences = {(s.peer, s.event.reader) for s in events if isinstance(s.event, Absent)}
+        self._claims = claims
+        standings = [Standing() for _ in range(plan.peers)]
+        for place, claim in claims.items():
+            standings[place] = Standing(frozenset(claim.kept), frozenset(claim.lost))
+        self._standings = standings
+        self._found: Restoration[Envelope] = find_out(
+            plan, standings, self._told, nobody_is_late=post.simulation, all_or_none=bool(facts.introductions)
+        )
+
+    def bring_back(self, settings: RelaySettings, clock: Clock) -> None:
+        """Let every peer go back to where it goes on from, fetch what others have yet to read, and take up the record.
+
+        Raises:
+            SetupError: a peer does not answer, or does not have any more what it had.
+            RecordsError: the record cannot be read or written.
+        """
+        asked: dict[str, tuple[int, int | None]] = {}
+        nodes: dict[str, int] = {}
+        for peer, claim in self._claims.items():
+            for number in self._numbers(peer):
+                message_id = self._post.send(claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
+                if not message_id:
+                    raise SetupError(f"peer {peer}: Flower refused a message to it; is the node still connected?")
+                asked[message_id], nodes[message_id] = (peer, number), claim.node
+        contents: dict[tuple[int, int], Mapping[int, Envelope]] = {}
+        newest: list[Stamped] = []
+        for _, reply in answers(self._post, nodes, settings, clock):
+            peer, number = asked[reply.message_id]
+            published, events = self._read(reply, peer, number)
+            if number is not None:
+                contents[peer, number] = published
+            newest += events
+        self._found = self._found.with_contents(contents)
+        self._take_up_the_record(newest)
+
+    def hand_over(self, loop: RelayLoop) -> None:
+        """Let the relay's loop go on from here."""
+        loop.restore(self._found, self._absences)
+
+    def _numbers(self, peer: int) -> list[int | None]:
+        """Return the exchanges that a peer is asked to answer again; a peer with none is told so, too."""
+        return [p.number for p in self._found.publications if p.source == peer] or [None]
+
+    def _order(self, peer: int, number: int | None) -> RecordDict:
+        asked = Instruction(
+            peer=peer,
+            peers=self._facts.peers,
+            run=self._facts.run,
+            simulation=self._facts.simulation,
+            rounds=self._facts.rounds,
+            number=number or 0,
+            keep=self._found.keeps(peer),
+            resumed=True,
+            settings=dict(self._facts.settings),
+        )
+        return RecordDict({names.INSTRUCTION: asked.to_record()})
+
+    def _read(self, reply: Reply, peer: int, number: int | None) -> tuple[Mapping[int, Envelope], list[Stamped]]:
+        """Return what a peer published in an exchange, and what it told of it if that was its last."""
+        if reply.content is None:
+            raise SetupError(f"nothing was trained. peer {peer}: {reply.error}")
+        try:
+            report = read_report(reply.content.get(names.REPORT))
+            if report.error:
+                raise SetupError(f"nothing was trained. peer {peer}: {report.error}")
+            if number is None:
+                return {}, []
+            planned = self._plan[number]
+            is_last = number == self._plan.last_act
+            require_possible(report.events, planned.mixing.sources(peer), is_last=is_last)
+        except ReportError as error:
+            raise SetupError(f"nothing was trained. peer {peer}: {error}") from error
+        readers: tuple[int, ...] = ()
+        if number + 1 < len(self._plan):
+            readers = tuple(self._plan[number + 1].mixing.readers(peer))
+        round = self._plan.round_of(min(number + 1, len(self._plan) - 1))
+        events = report.events if number == self._found.finished[peer] and peer not in self._found.failed else []
+        told = [Stamped(event, planned.round, peer, planned.name) for event in events]
+        return read_outbox(reply.content, readers, round), told
+
+    def _take_up_the_record(self, newest: list[Stamped]) -> None:
+        """Leave out of the record what will be done again, and add what peers told and the relay did not write down."""
+        written: Counter[str] = Counter()
+
+        def holds(stamped: Stamped) -> bool:
+            if not isinstance(stamped.event, _BY_PEERS):
+                return True
+            number = self._plan.number_of(stamped.round, stamped.exchange)
+            if number == self._found.finished[stamped.peer]:
+                written[json.dumps(stamped.to_line())] += 1
+            return number is not None and number <= self._found.finished[stamped.peer]
+
+        def was_read(round: int, exchange: str, reader: int) -> bool:
+            number = self._plan.number_of(round, exchange)
+            return number is not None and number <= self._found.finished[reader]
+
+        self._folder.go_on(holds, was_read)
+        for stamped in newest:
+            line = json.dumps(stamped.to_line())
+            if written[line]:
+                written[line] -= 1
+            else:
+                self._folder.event(stamped)
+        for peer in range(self._plan.peers):
+            if peer not in self._found.failed:
+                coming = self._plan[min(self._found.coming[peer], len(self._plan) - 1)]
+                event = Resumed(self._found.finished[peer], self._reason(peer))
+                self._folder.event(Stamped(event, coming.round, peer, coming.name))
+
+    def _reason(self, peer: int) -> str:
+        finished, lost = self._found.finished[peer], self._standings[peer].lost
+        later = [number for number in self._standings[peer].kept if number > finished]
+        if peer in self._found.late:
+            return "it was late, and what it would have read is not kept any more"
+        if any(number > finished for number in lost):
+            return f"its checkpoint of exchange {max(lost)} is damaged or missing"
+        if later and self._plan.shared is not None:
+            return "from there on a run of more rounds goes another way"
+        if later:
+            return "not every peer has finished the start, where peers that sign meet"
+        if peer in self._found.repeats:
+            return f"it had come to exchange {self._found.repeats[peer]}, of which it has nothing any more"
+        return "its newest checkpoint" if finished >= 0 else "it has finished nothing before"
