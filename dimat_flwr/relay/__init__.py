@@ -5,7 +5,8 @@ Nothing here imports torch or does arithmetic on arrays.
 
 from dimat_flwr.relay.flower_post import FlowerPost
 from dimat_flwr.relay.membership import MembershipError, SetupError
-from dimat_flwr.relay.plan import Plan, PlanError
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.session import run_relay
 from dimat_flwr.relay.settings import RelaySettings

@@ -1,6 +1,7 @@
 """What a run has alike with a longer one: until where it can be gone on with for more rounds."""
 
-from dimat_flwr.relay.plan import Plan, PlanError
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.topology.exchange import is_observation
 
 

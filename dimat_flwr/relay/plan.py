@@ -4,10 +4,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, get_args, overload
+from typing import TYPE_CHECKING, get_args, overload
 
 import numpy as np
 
+from dimat_flwr.relay.planners import Exchanges, FinalExchanges, Observations, PlanError, check_exchanges
 from dimat_flwr.topology import (
     Exchange,
     Mixing,
@@ -21,7 +22,7 @@ from dimat_flwr.topology import (
     spectral_gap,
 )
 from dimat_flwr.topology.connected import strong_parts
-from dimat_flwr.topology.exchange import OBSERVE, START, is_observation
+from dimat_flwr.topology.exchange import START, is_observation
 from dimat_flwr.wire.instruction import Handler
 
 if TYPE_CHECKING:
@@ -30,32 +31,6 @@ if TYPE_CHECKING:
 # How far apart peers may be before graphs are drawn again, and what the graphs held may come to (about 32 MB).
 _MOST_ROUNDS_HELD, _MOST_EDGES_HELD = 64, 2_000_000
 _LOOKED_AT = 100  # rounds in which to look for who reaches whom where graphs never repeat
-
-
-class PlanError(ValueError):
-    """An algorithm that does not lay out its exchanges as it must."""
-
-
-class FinalExchanges(Protocol):
-    """The part of a final merge that a plan needs."""
-
-    def exchanges(self, view: RoundView) -> Sequence[Exchange]:
-        """Return the exchanges after the last round, in order; none for no merge."""
-
-
-class Exchanges(FinalExchanges, Protocol):
-    """The part of an algorithm that a plan needs."""
-
-    @property
-    def sums(self) -> Sums:
-        """Which sums of W the algorithm needs to be 1."""
-
-
-class Observations(Protocol):
-    """The part of the instruments that a plan needs."""
-
-    def exchanges(self, peers: int, round: int, rounds: int, end: int) -> Sequence[Exchange]:
-        """Return the exchanges that follow those of a round; ``end`` is the run's last round, a final merge's too."""
 
 
 @dataclass(frozen=True)
@@ -340,30 +315,11 @@ class Plan(Sequence[PlannedExchange]):
         # An algorithm may be anybody's code and raise anything; one error that names it is what its author needs.
         except Exception as error:
             raise PlanError(f"{where} raised {type(error).__name__}: {error}") from error
-        self._check(found, where, may_be_empty=final)
+        check_exchanges(found, self.peers, where, may_be_empty=final)
         for exchange in found:
             self._check_rows(exchange, where)
         handler: Handler = "final_merge" if final else "algorithm"
         return [PlannedExchange(round, exchange.name, handler, exchange.mixing, exchange.sums) for exchange in found]
-
-    def _check(self, found: list[Exchange], where: str, *, may_be_empty: bool) -> None:
-        if not found and not may_be_empty:
-            raise PlanError(
-                f"{where} returned nothing; for a round without communication return one exchange over "
-                "Mixing.identity(view.peers)"
-            )
-        for exchange in found:
-            if not isinstance(exchange, Exchange):
-                raise PlanError(f"{where} must return Exchanges, not a {type(exchange).__name__}")
-            if exchange.mixing.peers != self.peers:
-                over = f"exchange {exchange.name!r} is over {exchange.mixing.peers} peers"
-                raise PlanError(f"{where}: {over}, the run has {self.peers}; take view.peers")
-        names = [exchange.name for exchange in found]
-        if any(map(is_observation, names)):
-            raise PlanError(f"{where}: names that begin with {OBSERVE!r} are kept for instruments; take another one")
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise PlanError(f"{where}: more than one exchange is named {', '.join(twice)}; give each its own name")
 
     def _check_rows(self, exchange: Exchange, where: str) -> None:
         """Refuse an exchange in which a peer has sources that the aggregation can make nothing of."""

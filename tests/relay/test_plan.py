@@ -11,7 +11,8 @@ from dimat_flwr.algorithms.epidemic import Epidemic
 from dimat_flwr.algorithms.fedavg import FedAvg
 from dimat_flwr.algorithms.relaysgd import RelaySGD
 from dimat_flwr.instruments import Instruments
-from dimat_flwr.relay.plan import Plan, PlanError
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.topology import Exchange, Mixing, RoundView, Row, ScheduleError, Topology, TopologyError
 from dimat_flwr.topology.chain import Chain
 from dimat_flwr.topology.fully_connected import FullyConnected
