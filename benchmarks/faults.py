@@ -66,7 +66,8 @@ def kill_while_training(parts: Federation, run: Submitted) -> str:
     record has it), and is the last long thing that it does before it saves its model.
     """
     run.wait_for_event(event="training", peer=VICTIM, round=0)
-    before, usual = run.wait(lambda: _at_work(parts, other_than=parts.client_of(VICTIM)), 300, "round 1"), 0.0
+    start, usual = parts.client_of(VICTIM), 0.0
+    before = run.wait(lambda: _at_work(parts, other_than=start), 300, "round 1")
     while used := _processor_seconds(before):
         usual = used
         time.sleep(0.05)
