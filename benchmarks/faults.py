@@ -117,6 +117,17 @@ def kill_superlink(parts: Federation, run: Submitted) -> str:
     return "SuperLink killed and started anew"
 
 
+def kill_serverapp(parts: Federation, run: Submitted) -> str:
+    """Kill the process that relays; the run is gone on with by another one, into the same record."""
+    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    os.kill(run.wait(parts.serverapp, 30, "the process of the ServerApp"), signal.SIGKILL)
+    run.wait(lambda: run.status().startswith("finished"), 120, "the end of the run")
+    folder = run.folder
+    parts.run(resume_from=str(folder))
+    run.wait(lambda: any(event["event"] == "resumed" for event in run.events()), 120, "the run to be gone on with")
+    return "ServerApp killed, gone on with by resume-from"
+
+
 def freeze(parts: Federation, run: Submitted) -> str:
     """Freeze a SuperNode with all its processes for longer than the SuperLink takes it for connected."""
     run.wait_for_event(event="training", peer=VICTIM, round=1)
@@ -166,6 +177,7 @@ CASES = {
     "frozen": Case(freeze, _PLAIN),
     "disk": Case(fill_disk, _PLAIN, warnings=True),
     "superlink": Case(kill_superlink, {"database": True, "apart": True}),
+    "serverapp": Case(kill_serverapp, {"database": True}),
     "tls": Case(stranger, {"tls": True}),
     "sealed": Case(nothing, _SEALED, "security.sign=true security.seal=true", searched=False),
 }
@@ -203,7 +215,7 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
     good = summary["status"] == "completed" and min(done) >= rounds - 1 and bool(warnings) >= case.warnings
     told = [summary["status"], f"rounds {done}"]
     told += [f"{summary['final_accuracy']:.1f} %" if summary["final_accuracy"] is not None else "no accuracy"]
-    for kind in ("away", "returned", "late", "failure"):
+    for kind in ("away", "returned", "late", "failure", "resumed"):
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []
     told += [f"warnings {len(warnings)}"] if warnings else []

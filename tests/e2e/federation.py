@@ -197,11 +197,18 @@ class Federation:
 
     def client_of(self, device: int) -> int | None:
         """Return the process in which a device works on a message now."""
-        mark = f"FLWR_HOME={self.of(device)}/".encode()
+        return self._process("flwr-clientapp", self.of(device))
+
+    def serverapp(self) -> int | None:
+        """Return the process in which a run is relayed now."""
+        return self._process("flwr-serverapp", self.home / SUPERLINK)
+
+    def _process(self, command: str, home: Path) -> int | None:
+        mark = f"FLWR_HOME={home}/".encode()
         for process in self.processes():
             with suppress(OSError):
                 folder = Path(f"/proc/{process}")
-                if b"flwr-clientapp" in (folder / "cmdline").read_bytes() and mark in (folder / "environ").read_bytes():
+                if command.encode() in (folder / "cmdline").read_bytes() and mark in (folder / "environ").read_bytes():
                     return process
         return None
 
