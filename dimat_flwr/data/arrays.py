@@ -1,10 +1,10 @@
 """A device's own arrays in one .npz file."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -18,6 +18,7 @@ from dimat_flwr.data.source import DataSource
 from dimat_flwr.data.subset import balanced_subset
 
 _TRAIN, _TEST = ("inputs", "labels"), ("test_inputs", "test_labels")
+_WHOLE, _REAL = "iu", "iuf"  # numpy's kinds of numbers
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -25,7 +26,7 @@ class Npz(DataSource):
     """``<data_dir>/<file>`` with arrays ``inputs`` (N, ...) and ``labels`` (N,), as numpy.savez writes them.
 
     The network takes the inputs as float32, as they are. ``test_inputs`` and ``test_labels`` are for testing, if there
-    are any; otherwise a fifth of each class, always the same one. A device may lack classes.
+    is either of them; otherwise a fifth of each class, always the same one. A device may lack classes.
 
     Attributes:
         file: name of the file.
@@ -48,7 +49,7 @@ class Npz(DataSource):
     def read(self) -> Dataset:
         """Read the arrays; see ``DataSource.read``."""
         found = self._arrays()
-        if _TEST[0] in found:
+        if any(name in found for name in _TEST):
             (inputs, labels), (test_inputs, test_labels) = self._pair(found, *_TRAIN), self._pair(found, *_TEST)
         else:
             whole, every = self._pair(found, *_TRAIN)
@@ -68,13 +69,21 @@ class Npz(DataSource):
         return Path(self.data_dir).expanduser() / self.file
 
     def _arrays(self) -> dict[str, NDArray[np.generic]]:
+        remedy = "write it with numpy.savez(file, inputs=..., labels=...)"
         try:
-            with np.load(self._path(), allow_pickle=False) as file:
-                return {name: file[name] for name in (*_TRAIN, *_TEST) if name in file}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(
-                f"{self._path()} cannot be read ({error}); write it with numpy.savez(file, inputs=..., labels=...)"
-            ) from error
+            with self._path().open("rb") as content:
+                file = np.load(content, allow_pickle=False)
+                archive = isinstance(file, NpzFile)
+                found = {name: file[name] for name in (*_TRAIN, *_TEST) if name in file} if archive else {}
+        # Bytes from anywhere are unpacked and parsed; there is no list of what that raises.
+        except Exception as error:
+            raise DataError(f"{self._path()} cannot be read ({type(error).__name__}: {error}); {remedy}") from error
+        if not archive:
+            raise DataError(f"{self._path()} is a single array, not an archive of several; {remedy}")
+        for name, array in found.items():
+            if not isinstance(array, np.ndarray):  # a member that is no .npy comes as its bytes
+                raise DataError(f"{self._path()}: {name} is not an array; {remedy}")
+        return found
 
     def _pair(
         self, found: dict[str, NDArray[np.generic]], inputs: str, labels: str
@@ -82,12 +91,12 @@ class Npz(DataSource):
         missing = [name for name in (inputs, labels) if name not in found]
         if missing:
             raise DataError(
-                f"{self._path()} lacks the array {' and '.join(missing)}; it needs inputs (N, ...) and labels (N,)"
+                f"{self._path()} lacks the array {' and '.join(missing)}; it needs {inputs} (N, ...) and {labels} (N,)"
             )
         x, y = found[inputs], found[labels]
-        if not (np.issubdtype(x.dtype, np.number) and not np.iscomplexobj(x)):
+        if x.dtype.kind not in _REAL:  # numpy counts spans of time among the numbers
             raise DataError(f"{self._path()}: {inputs} is {x.dtype}, not numbers")
-        if x.shape != (len(y) if y.ndim else -1, *self.shape) or y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        if x.shape != (len(y) if y.ndim else -1, *self.shape) or y.ndim != 1 or y.dtype.kind not in _WHOLE:
             raise DataError(
                 f"{self._path()} has {inputs} {x.shape} and {labels} {y.dtype} {y.shape}; the run agreed on inputs "
                 f"(N, {', '.join(map(str, self.shape))}) and integer labels (N,)"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,13 +14,14 @@ from torch import Tensor
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.data.dataset import Dataset
+from dimat_flwr.data.decoding import decoded
 from dimat_flwr.data.errors import DataError
 from dimat_flwr.data.images import ImageSource, PerChannel
-from dimat_flwr.data.own_classes import ClassNames, check_class_names, indices_of, set_aside
+from dimat_flwr.data.own_classes import AgreedNames, check_class_names, indices_of, set_aside
 from dimat_flwr.data.subset import balanced_subset
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
-_MODES = {1: "L", 3: "RGB"}
+_MODES: dict[int, Literal["L", "RGB"]] = {1: "L", 3: "RGB"}
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -28,15 +30,15 @@ class ImageFolder(ImageSource):
 
     Where ``<data_dir>/train`` and ``<data_dir>/test`` exist they hold the class folders; otherwise a fifth of each
     class, always the same one, is for testing. Images of another size or another number of channels than the
-    run agreed on are scaled (to the square, antialiased) and converted. A device may lack classes; it may not have
-    others.
+    run agreed on are scaled (to the square, antialiased) and converted; of 16 bits the upper 8 stay. Those of 32 bits
+    and those with transparent pixels are refused. A device may lack classes; it may not have others.
 
     Attributes:
         classes: names of the class folders; their order is the order of the labels, the same at every device.
     """
 
     num_classes: int = 10
-    classes: ClassNames = tuple("0123456789")
+    classes: AgreedNames = tuple("0123456789")
     channels: int = 1
     image_size: int = 8
     mean: PerChannel = (0.5,)
@@ -99,15 +101,11 @@ class ImageFolder(ImageSource):
         chosen = balanced_subset(labels, samples, f"the {what} part of {self._folder()}")
         pixels = np.empty((len(chosen), self.image_size, self.image_size, self.channels), dtype=np.uint8)
         for row, index in enumerate(chosen):
-            try:
-                with Image.open(paths[index]) as image:
-                    pixels[row] = self._fitted(image)
-            except (OSError, ValueError, Image.DecompressionBombError) as error:
-                raise DataError(f"{paths[index]} cannot be read as an image ({error}); repair or remove it") from error
+            image = decoded(paths[index], _MODES[self.channels], "repair or remove it")
+            pixels[row] = self._fitted(image)
         return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(labels[chosen])
 
     def _fitted(self, image: Image.Image) -> NDArray[np.uint8]:
         side = (self.image_size, self.image_size)
-        converted = image.convert(_MODES[self.channels])
-        fitted = converted if converted.size == side else converted.resize(side, Image.Resampling.BILINEAR)
+        fitted = image if image.size == side else image.resize(side, Image.Resampling.BILINEAR)
         return np.asarray(fitted, dtype=np.uint8).reshape(*side, self.channels)

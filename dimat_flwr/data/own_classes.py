@@ -1,4 +1,4 @@
-"""What every device must agree on before it reads data of its own: the classes, by name, in one order."""
+"""What every device must agree on before it reads data of its own: names, above all the classes', in one order."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ def _names(given: Any) -> Any:
     return tuple(str(name) for name in given) if isinstance(given, list | tuple) else given
 
 
-ClassNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
+AgreedNames = Annotated[tuple[str, ...], BeforeValidator(_names), Field(min_length=1)]
 
 
 def check_class_names(names: Sequence[str], num_classes: int) -> None:

@@ -34,7 +34,7 @@ class TableSource(DataSource):
     """Rows of numbers, stored standardized as float32 (N, features), which is what the network takes.
 
     Unless ``mean`` and ``std`` say otherwise, every feature has mean 0 and deviation 1 over the whole training set
-    (constant ones stay 0); ``train_samples`` does not change that.
+    (constant ones are 0 there, and elsewhere the difference to that constant); ``train_samples`` does not change that.
 
     Attributes:
         features: numbers in a row.
@@ -71,9 +71,9 @@ class TableSource(DataSource):
     def read(self) -> Dataset:
         """Standardize the tables and take the parts asked for; see ``DataSource.read``."""
         train, test = self.tables()
-        mean = train.rows.mean(axis=0) if self.mean is None else np.array(self.mean)
-        deviation = train.rows.std(axis=0) if self.std is None else np.array(self.std)
-        deviation[deviation == 0] = 1
+        own_mean, own_deviation = _own_measures(train.rows)
+        mean = own_mean if self.mean is None else np.array(self.mean)
+        deviation = own_deviation if self.std is None else np.array(self.std)
 
         def part(table: Table, samples: int | None, what: str) -> tuple[Tensor, Tensor]:
             chosen = balanced_subset(table.labels, samples, f"{type(self).__name__}'s {what} set")
@@ -85,3 +85,14 @@ class TableSource(DataSource):
     def example_input(self, samples: int = 2) -> Tensor:
         """Return float32 zeros (B, features); see ``DataSource.example_input``."""
         return torch.zeros(samples, self.features)
+
+
+def _own_measures(rows: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of every feature and its divisor, (features,) each: for constant ones their value and 1."""
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    lowest = rows.min(axis=0, initial=np.inf)
+    # Both are rounded: of 400 times 0.1 the deviation is not 0. It is where squares of tiny differences underflow.
+    constant = lowest == rows.max(axis=0, initial=-np.inf)
+    mean[constant] = lowest[constant]
+    deviation[constant | (deviation == 0)] = 1
+    return mean, deviation

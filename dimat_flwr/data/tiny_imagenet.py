@@ -5,11 +5,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from PIL import Image
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.data.dataset import Dataset
+from dimat_flwr.data.decoding import decoded
 from dimat_flwr.data.errors import DataError
 from dimat_flwr.data.files import data_folders, find_folder
 from dimat_flwr.data.images import ImageSource, PerChannel
@@ -70,11 +70,10 @@ class TinyImageNet(ImageSource):
         pixels = np.empty((len(chosen), self.image_size, self.image_size, self.channels), dtype=np.uint8)
         for row, index in enumerate(chosen):
             path = listing[index][0]
-            try:
-                with Image.open(path) as image:
-                    pixels[row] = np.asarray(image.convert("RGB"))  # some hundred of them are grey
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path} is damaged ({error}); unpack {_URL} again") from error
+            image = decoded(path, "RGB", f"unpack {_URL} again")  # some hundred of them are grey
+            if image.size != (self.image_size, self.image_size):
+                raise DataError(f"{path} has {image.width} x {image.height} pixels, not 64 x 64; unpack {_URL} again")
+            pixels[row] = np.asarray(image)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
         return images, torch.from_numpy(labels[chosen])
 

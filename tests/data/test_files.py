@@ -203,7 +203,11 @@ def test_tiny_imagenet_in_both_layouts(tmp_path, published):
         assert (colours[coloured, 0] - labels[coloured]).abs().max() < 3
         assert (colours[~coloured] - 100).abs().max() < 2
     (folder / "train" / "n00000003" / "images" / "n00000003_2.JPEG").write_bytes(b"no image")
-    with pytest.raises(DataError, match=r"n00000003_2\.JPEG is damaged"):
+    with pytest.raises(DataError, match=r"n00000003_2\.JPEG cannot be read as an image .*unpack"):
+        TinyImageNet(data_dir=str(tmp_path)).load()
+    # One row of 64 pixels would fill all others.
+    Image.new("RGB", (64, 1)).save(folder / "train" / "n00000003" / "images" / "n00000003_2.JPEG")
+    with pytest.raises(DataError, match=r"n00000003_2\.JPEG has 64 x 1 pixels, not 64 x 64"):
         TinyImageNet(data_dir=str(tmp_path)).load()
     (folder / "train" / "n99").mkdir()
     with pytest.raises(DataError, match="has 201 class folders, not 200"):

@@ -1,5 +1,6 @@
 """Devices with data of their own: each reads its folder, nobody another's, and what does not fit is said by name."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dimat_flwr.config import ConfigError
-from dimat_flwr.data import DataError
+from dimat_flwr.data import DataError, Dataset
 from dimat_flwr.data.arrays import Npz
 from dimat_flwr.data.csv_file import CsvFile
 from dimat_flwr.data.image_folder import ImageFolder
@@ -129,6 +130,16 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
         ({"inputs": np.zeros((9, 1, 8, 8)), "labels": np.full(9, 10)}, "has the class 10; the run agreed on classes 0"),
         ({"inputs": np.full((9, 1, 8, 8), "x"), "labels": np.zeros(9, int)}, "not numbers"),
         ({"inputs": np.full((9, 1, 8, 8), np.nan), "labels": np.zeros(9, int)}, "not finite"),
+        ({"inputs": np.zeros((9, 1, 8, 8), "m8[s]"), "labels": np.zeros(9, int)}, "timedelta64.*not numbers"),
+        ({"inputs": np.zeros((9, 1, 8, 8)), "labels": np.zeros(9, "m8[s]")}, "integer labels"),
+        (
+            {"inputs": np.zeros((9, 1, 8, 8)), "labels": np.zeros(9, int), "test_labels": np.zeros(9, int)},
+            "lacks the array test_inputs",
+        ),
+        (
+            {"inputs": np.zeros((9, 1, 8, 8)), "labels": np.zeros(9, int), "test_inputs": np.zeros((9, 1, 8, 8))},
+            "lacks the array test_labels",
+        ),
     ],
 )
 def test_what_is_wrong_with_arrays_is_said(tmp_path: Path, arrays: dict[str, np.ndarray], fault: str) -> None:
@@ -143,6 +154,28 @@ def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
     (tmp_path / "data.npz").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match=r"cannot be read .*numpy.savez"):
         Npz(data_dir=str(tmp_path)).load()
+    with (tmp_path / "data.npz").open("wb") as file:
+        np.save(file, np.zeros(9))
+    with pytest.raises(DataError, match=r"is a single array, not an archive .*numpy.savez"):
+        Npz(data_dir=str(tmp_path)).load()
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
+        file.writestr("inputs.npy", b"no array")
+    with pytest.raises(DataError, match=r"inputs is not an array; .*numpy.savez"):
+        Npz(data_dir=str(tmp_path)).load()
+
+
+def test_whatever_bit_of_an_archive_is_wrong_is_said_as_a_fault_of_the_file(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "data.npz", inputs=np.arange(640.0).reshape(10, 1, 8, 8), labels=np.arange(10))
+    whole, path = (tmp_path / "data.npz").read_bytes(), tmp_path / "data.npz"
+    generator, faults = np.random.default_rng(0), []
+    for place in generator.permutation(len(whole))[:100]:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xA5]) + whole[place + 1 :])
+        try:
+            Npz(data_dir=str(tmp_path)).read()
+        except DataError as error:
+            faults.append(str(error))
+    assert len(faults) > 60
+    assert all(str(path) in fault for fault in faults)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +188,10 @@ def test_an_archive_that_is_none_is_said(tmp_path: Path) -> None:
         ("a,b,label\n", "no row below"),
         ("a,b,label\n1,x,0\n", "line 2: b is 'x', not a finite number"),
         ("a,b,label\n1,inf,0\n", "not a finite number"),
-        ("a,b,label\n1\n", "line 2: b is None"),
+        ("a,b,label\n1\n", "line 2: 1 cells below 3 column names"),
+        ("a,b,label\n1,2,0\n\n1,5,1,0\n", "line 4: 4 cells below 3 column names"),
+        ("label,a,b\n0,1,2\n0,1,5,2\n", "line 3: 4 cells below 3 column names"),
+        ("a,b,label\n1_000,2,0\n", "line 2: a is '1_000', not a finite number"),
         ("a,b,label\n1,2,7\n", "has the class '7', which is not among"),
     ],
 )
@@ -173,6 +209,51 @@ def test_shared_means_make_a_value_the_same_everywhere(tmp_path: Path) -> None:
     assert shared.test_inputs.tolist() == [[1.0]]
     own = CsvFile(data_dir=str(tmp_path), features=1).load()
     assert own.test_inputs.item() == pytest.approx((7 - 9.5) / np.arange(20).std())
+
+
+def test_columns_go_by_their_names_whatever_their_order(tmp_path: Path) -> None:
+    shared: dict[str, Any] = {"data_dir": str(tmp_path), "features": 2, "mean": (0.0, 0.0), "std": (1.0, 1.0)}
+    rows = [(k, 100 + k, k % 2) for k in range(20)]
+    (tmp_path / "data.csv").write_text("a,b,label\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    (tmp_path / "test.csv").write_text("b,label,a\n" + "".join(f"{b},{c},{a}\n" for a, b, c in rows))
+    as_in_file = CsvFile(**shared).load()
+    assert as_in_file.train_inputs.tolist() == as_in_file.test_inputs.tolist() == [[a, b] for a, b, _ in rows]
+    agreed = CsvFile(**shared, columns=("b", "a")).load()
+    assert agreed.train_inputs.tolist() == agreed.test_inputs.tolist() == [[b, a] for a, b, _ in rows]
+    (tmp_path / "test.csv").write_text("a,height,label\n1,2,0\n")
+    with pytest.raises(DataError, match=r"test.csv has the columns height where .*data.csv has b; rename"):
+        CsvFile(**shared, test_samples=1).load()
+    with pytest.raises(DataError, match=r"data.csv has the columns b where the run agreed on c; rename"):
+        CsvFile(**shared, columns=("a", "c")).load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ({"file": "test.csv"}, "file and test_file are both 'test.csv'"),
+        ({"file": "./mine.csv", "test_file": "sub/../mine.csv"}, "file and test_file are both"),
+        ({"columns": ("a",)}, "columns needs 2 different names"),
+        ({"columns": ("a", "a")}, "columns needs 2 different names"),
+        ({"columns": ("a", "label")}, "columns needs 2 different names"),
+        ({"columns": ("a", "b", "label")}, "columns needs 2 different names"),
+    ],
+)
+def test_a_table_s_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValueError, match=fault):
+        CsvFile(features=2, **settings)
+
+
+def test_a_constant_column_stays_0_whatever_rounding_makes_of_it(tmp_path: Path) -> None:
+    def load(**settings: Any) -> Dataset:
+        return CsvFile(data_dir=str(tmp_path), features=2, **settings).load()
+
+    (tmp_path / "data.csv").write_text("a,b,label\n" + "".join(f"{k},0.1,{k % 2}\n" for k in range(400)))
+    (tmp_path / "test.csv").write_text("a,b,label\n1,0.1,0\n2,0.2,1\n")
+    assert np.full((400, 2), 0.1).std(axis=0).min() > 0  # why it must not be asked
+    assert load().train_inputs[:, 1].unique().tolist() == [0.0]
+    assert load().test_inputs[:, 1].tolist() == pytest.approx([0.0, 0.1])
+    assert load(mean=(0.0, 0.0)).test_inputs[:, 1].tolist() == pytest.approx([0.1, 0.2])
+    assert load(std=(1.0, 1e-9)).test_inputs[:, 1].tolist() == pytest.approx([0.0, 1e8])
 
 
 def test_nothing_is_trained_where_a_device_s_data_do_not_fit(tmp_path: Path) -> None:
