@@ -138,6 +138,12 @@ def _faults_together(config: Config) -> list[str]:
             f"'{config.choices['algorithm']}' with match_data: pooled, or centralized, needs them all in one place; "
             "choose match_data: local, another algorithm or another partition"
         )
+    if config.dataset.differs_by_peer and config.partition.shared:
+        problems.append(
+            f"data-dir '{config.dataset.data_dir}' gives every peer files of its own, and partition "
+            f"'{config.choices['partition']}' would leave it only its share of them; choose partition: own, or a "
+            "data-dir without {peer}"
+        )
     if config.correction.corrects and not config.algorithm.takes_any_optimizer:
         problems.append(
             f"algorithm '{config.choices['algorithm']}' has a step of its own, in which correction "

@@ -114,6 +114,10 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "experiment=table2"}, "unknown experiment 'table2'"),
         ({"overrides": "training=3"}, "training"),
         ({"overrides": "+extra=1"}, "extra: Unexpected keyword argument"),
+        (
+            {"dataset": "folder", "data-dir": "/x/{peer}"},
+            "its share of them; choose partition: own, or a data-dir without",
+        ),
     ],
 )
 def test_a_fault_is_named_with_what_is_allowed(run_config: dict[str, Any], expected: str) -> None:
