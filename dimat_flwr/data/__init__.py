@@ -4,6 +4,7 @@ from dimat_flwr.data.augmentation import Augmentation
 from dimat_flwr.data.dataset import Dataset
 from dimat_flwr.data.errors import DataError, PartitionError, TaskError
 from dimat_flwr.data.images import ImageSource
+from dimat_flwr.data.kept import Kept
 from dimat_flwr.data.partitions.base import Partition
 from dimat_flwr.data.source import PLACE, DataSource
 from dimat_flwr.data.tables import TableSource
@@ -17,6 +18,7 @@ __all__ = [
     "DataSource",
     "Dataset",
     "ImageSource",
+    "Kept",
     "Partition",
     "PartitionError",
     "TableSource",

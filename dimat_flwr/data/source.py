@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from functools import lru_cache
 from typing import Self
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from dimat_flwr.component import STRICT
 from dimat_flwr.data.augmentation import Augmentation
 from dimat_flwr.data.dataset import Dataset
+from dimat_flwr.data.kept import Kept
 from dimat_flwr.data.task import Classification, Task
 
 PLACE = "{peer}"  # in the path of files, where every peer has its own
@@ -122,8 +122,8 @@ class DataSource(ABC):
         return _load(self)
 
 
-# Any process may run any peer, so the key is the content; as many as peers may have files of their own on one machine.
-@lru_cache(maxsize=64)
+# Any process may run any peer, so the key is the content.
+@Kept
 def _load(source: DataSource) -> Dataset:
     source.check()
     dataset = source.read()

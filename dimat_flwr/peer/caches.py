@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dimat_flwr.config import NODE_KEYS, Config, build_network, load_config
-from dimat_flwr.data import DataSource, Partition
+from dimat_flwr.data import DataSource, Kept, Partition
 from dimat_flwr.learning import PeerData
 from dimat_flwr.merging import running_statistics
 from dimat_flwr.seeding import derive_seed
@@ -33,17 +33,18 @@ def _load(run_config: str, node_config: str, conf_dir: Path) -> Config:
     return load_config(json.loads(run_config), json.loads(node_config), conf_dir)
 
 
-@lru_cache(maxsize=64)
+@Kept
 def partition_indices(
     dataset: DataSource, partition: Partition, peers: int, seed: int
 ) -> tuple[NDArray[np.int64], ...]:
     """Return the indices of every peer's training samples; all that read one data set compute the same partition."""
+    Kept.make_room(peers)
     strata = dataset.load().train_strata.numpy()
     return tuple(partition.split(strata, peers, derive_seed(seed, purpose="partition")))
 
 
 # Indices and labels of one peer are small: the inputs themselves are shared by all.
-@lru_cache(maxsize=64)
+@Kept
 def own_data(
     dataset: DataSource, partition: Partition, peers: int, seed: int, peer: int, device: torch.device
 ) -> PeerData:
@@ -51,7 +52,7 @@ def own_data(
     return PeerData.training(dataset, partition_indices(dataset, partition, peers, seed)[peer], device)
 
 
-@lru_cache(maxsize=64)
+@Kept
 def held_out_data(dataset: DataSource, device: torch.device) -> PeerData:
     """Return the test set on a device."""
     return PeerData.testing(dataset, device)

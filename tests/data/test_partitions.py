@@ -17,6 +17,7 @@ from dimat_flwr.data.partitions.classes import Classes
 from dimat_flwr.data.partitions.dirichlet import Dirichlet
 from dimat_flwr.data.partitions.disjoint import Disjoint
 from dimat_flwr.data.partitions.iid import Iid
+from dimat_flwr.data.partitions.own import Own
 from dimat_flwr.data.partitions.shards import Shards
 from dimat_flwr.seeding import derive_seed
 
@@ -191,3 +192,18 @@ def test_a_peer_keeps_no_more_than_it_may():
     again, other = (Classes(samples_per_peer=130).split(labels, 4, seed) for seed in (3, 4))
     assert np.array_equal(again[0], kept[0])
     assert not np.array_equal(other[0], kept[0])
+
+
+def test_peers_with_data_of_their_own_share_one_list_of_all_samples():
+    parts = Own().split(np.arange(600) % 10, 100, 3)
+    assert len(parts) == 100
+    assert len({id(part) for part in parts}) == 1
+    assert parts[0].tolist() == list(range(600))
+
+
+def test_parts_come_ascending_however_they_are_dealt():
+    class Backwards(Partition):
+        def deal(self, strata, peers, seed):
+            return [np.arange(k, len(strata), peers)[::-1] for k in range(peers)]
+
+    assert [part.tolist() for part in Backwards().split(np.zeros(6), 2, 0)] == [[0, 2, 4], [1, 3, 5]]

@@ -49,7 +49,7 @@ class Partition(ABC):
 
         Returns:
             One ascending array of indices per peer; where ``shared`` they are disjoint and, without
-            ``samples_per_peer``, cover 0..N-1.
+            ``samples_per_peer``, cover 0..N-1. Peers that were dealt one array share it: do not change it in place.
 
         Raises:
             PartitionError: a peer gets fewer than ``min_samples``; it names the peer and the remedy.
@@ -62,7 +62,7 @@ class Partition(ABC):
                 f"each (peer {len(strata) // self.min_samples} would be the first to go short); use fewer peers or "
                 "more samples"
             )
-        parts = [np.sort(part) for part in self.deal(np.asarray(strata, dtype=np.int64), peers, seed)]
+        parts = [_ascending(part) for part in self.deal(np.asarray(strata, dtype=np.int64), peers, seed)]
         name = type(self).__name__
         if self.shared and (len(parts) != peers or not _is_split(parts, len(strata))):
             raise PartitionError(
@@ -83,6 +83,11 @@ class Partition(ABC):
             return part
         generator = numpy_generator(seed, peer, purpose="samples per peer")
         return np.sort(generator.choice(part, self.samples_per_peer, replace=False))
+
+
+def _ascending(part: Indices) -> Indices:
+    """Return it sorted; itself if it is, so that peers who share one array share it still."""
+    return part if (np.diff(part) > 0).all() else np.sort(part)
 
 
 def _is_split(parts: list[Indices], samples: int) -> bool:
