@@ -89,9 +89,16 @@ class Learner:
             return _copies(self.tensors())
 
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
-        """See ``algorithms.interface.Peer``."""
+        """See ``algorithms.interface.Peer``.
+
+        Raises:
+            ArithmeticError: a running variance that comes from the mixture is negative, which no sum of honest ones is.
+        """
         policy = self._config.batchnorm.policy
         statistics = self._shell.statistics
+        variances = [mixed[name].flatten() for name in statistics - self.unmixed if name.endswith("running_var")]
+        if variances and bool((torch.cat(variances) < 0).any()):
+            raise ArithmeticError("a BatchNorm running variance of the model is negative")
         if policy == "keep" and statistics:
             mixed = {**mixed, **{name: self.tensors()[name] for name in statistics}}
         self._shell.fill(mixed)
