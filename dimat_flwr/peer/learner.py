@@ -187,6 +187,10 @@ class Learner:
 
         Args:
             at: the tensors to compute it at; those that it lacks are the model's.
+
+        Raises:
+            ArithmeticError: it holds NaN or infinity, though the loss may be finite.
+            TrainingError: the loss is not finite.
         """
         seed = derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient")
         generator, total = torch.Generator().manual_seed(seed), dict[str, Tensor]()
@@ -201,6 +205,8 @@ class Learner:
             )
             share = len(batch[1]) / len(self.data)
             total = {name: total.get(name, 0) + share * part for name, part in found.items()}
+        if not all(bool(torch.isfinite(part).all()) for part in total.values()):
+            raise ArithmeticError("the gradient of all samples holds NaN or infinite values")
         return total
 
     def matching_inputs(
