@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass as plain_dataclass
 from dataclasses import fields
+from itertools import islice
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -17,6 +18,8 @@ from pydantic.dataclasses import dataclass
 
 MAX_REPORT_BYTES = 32_000
 MAX_EVENTS = 200
+MAX_LABEL = 200
+MAX_GROUPS = 1000
 MAX_REASON = 500
 MAX_ERROR = 20_000
 MAX_PEERS = 1_000_000
@@ -84,7 +87,7 @@ _Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 _Percentage = Annotated[Annotated[float, Field(strict=True, ge=0, le=100)] | None, BeforeValidator(_finite)]
 _Figure = Annotated[_Real | None, BeforeValidator(_finite)]
 _Key = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(_clean)]
-_Label = Annotated[str, Field(max_length=200), AfterValidator(_clean)]
+_Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(_clean)]
 _Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(_clean)]
 _Error = Annotated[str, Field(max_length=MAX_ERROR), AfterValidator(_clean)]
 _Figures = Annotated[list[_Figure], Field(max_length=256)]
@@ -236,7 +239,16 @@ class UnitsMoved:
     """The share of units that changed places, for each permutation group, as a mean over all that a peer aligned."""
 
     kind: ClassVar[str] = "units_moved"
-    groups: Annotated[dict[_Label, _Share], Field(max_length=1000)]
+    groups: Annotated[dict[_Label, _Share], Field(max_length=MAX_GROUPS)]
+
+    @classmethod
+    def of(cls, shares: Mapping[str, float]) -> Self:
+        """Return the event of a network's groups: the first ``MAX_GROUPS``, under the ends of names that are too long.
+
+        Args:
+            shares: group -> share, from 0 to 1.
+        """
+        return cls({clip(group, MAX_LABEL): share for group, share in islice(shares.items(), MAX_GROUPS)})
 
 
 @dataclass(frozen=True, config=_STRICT)
