@@ -246,3 +246,10 @@ def test_the_vocabulary_needs_nothing_heavy() -> None:
         "found = {'torch', 'matplotlib', 'sklearn', 'sympy'} & sys.modules.keys()\nassert not found, found"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+
+
+def test_units_moved_can_be_told_of_any_network() -> None:
+    told = UnitsMoved.of({f"{'layer.' * 40}{k}": 0.5 for k in range(1001)})
+    assert (len(told.groups), max(map(len, told.groups))) == (1000, 200)
+    decode_events(encode_events([told]))
+    assert UnitsMoved.of({"head": 1.0}) == UnitsMoved({"head": 1.0})

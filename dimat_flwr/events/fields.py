@@ -7,6 +7,8 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
 
 MAX_REPORT_BYTES = 32_000
 MAX_EVENTS = 200
+MAX_LABEL = 200
+MAX_GROUPS = 1000
 MAX_REASON = 500
 MAX_ERROR = 20_000
 MAX_PEERS = 1_000_000
@@ -73,7 +75,7 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Percentage = Annotated[Annotated[float, Field(strict=True, ge=0, le=100)] | None, BeforeValidator(finite)]
 Figure = Annotated[Real | None, BeforeValidator(finite)]
 Key = Annotated[str, Field(min_length=1, max_length=40), AfterValidator(clean)]
-Label = Annotated[str, Field(max_length=200), AfterValidator(clean)]
+Label = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(clean)]
 Reason = Annotated[str, Field(max_length=MAX_REASON), AfterValidator(clean)]
 Error = Annotated[str, Field(max_length=MAX_ERROR), AfterValidator(clean)]
 Figures = Annotated[list[Figure], Field(max_length=256)]

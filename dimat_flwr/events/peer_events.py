@@ -1,11 +1,15 @@
 """What a peer tells of itself."""
 
+from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.events.fields import (
+    MAX_GROUPS,
+    MAX_LABEL,
     STRICT,
     Figure,
     Index,
@@ -18,6 +22,7 @@ from dimat_flwr.events.fields import (
     Share,
     Stage,
     Value,
+    clip,
     stays_below,
 )
 
@@ -167,7 +172,16 @@ class UnitsMoved:
     """The share of units that changed places, for each permutation group, as a mean over all that a peer aligned."""
 
     kind: ClassVar[str] = "units_moved"
-    groups: Annotated[dict[Label, Share], Field(max_length=1000)]
+    groups: Annotated[dict[Label, Share], Field(max_length=MAX_GROUPS)]
+
+    @classmethod
+    def of(cls, shares: Mapping[str, float]) -> Self:
+        """Return the event of a network's groups: the first ``MAX_GROUPS``, under the ends of names that are too long.
+
+        Args:
+            shares: group -> share, from 0 to 1.
+        """
+        return cls({clip(group, MAX_LABEL): share for group, share in islice(shares.items(), MAX_GROUPS)})
 
 
 # What instruments observed; an algorithm tells none of these.

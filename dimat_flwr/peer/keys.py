@@ -8,6 +8,8 @@ from dimat_flwr.config import Config
 from dimat_flwr.data import PLACE
 from dimat_flwr.events import Note, PeerEvent
 from dimat_flwr.peer.errors import PeerSetupError
+from dimat_flwr.peer.memory import memory_folder
+from dimat_flwr.peer.nonce_file import NonceFile
 from dimat_flwr.peer.state import Trust
 from dimat_flwr.security.identity import Identity, Introduction, new_nonce, read_introduction
 from dimat_flwr.security.key_files import read_identity, read_known_peers
@@ -38,7 +40,8 @@ def introduce(config: Config, instruction: Instruction, place: int, trust: Trust
 
     Raises:
         IdentityError: a key file is missing, malformed, or open to others.
-        PeerSetupError: there is no key file, or the known peers are not all the others.
+        PeerSetupError: there is no key file, the known peers are not all the others, or the disk does not take what
+            the peer says of itself.
     """
     settings = config.security
     if not settings.sign:
@@ -53,7 +56,10 @@ def introduce(config: Config, instruction: Instruction, place: int, trust: Trust
     own = _identity(config, place, trust)
     if settings.known_peers is not None:
         _check_known_peers(config, instruction.peers, place, own)
-    trust.nonce = trust.nonce or new_nonce().hex()
+    kept = _nonce_file(config, instruction, own)
+    trust.nonce = trust.nonce or (kept.read() if kept else "") or new_nonce().hex()
+    if kept:
+        kept.keep(trust.nonce)
     return str(Introduction(own.public, bytes.fromhex(trust.nonce), settings.seal))
 
 
@@ -70,11 +76,16 @@ def protection(
 
     Raises:
         IdentityError: a key file cannot be used any more, or an introduction is malformed.
-        PeerSetupError: the relay has introduced others than ``known_peers`` lists, than before, or not everybody.
+        PeerSetupError: the relay has introduced others than ``known_peers`` lists, than before, or not everybody; or
+            this peer as somebody else than it can be now.
     """
     if not config.security.sign:
         return None
-    if not trust.nonce:
+    own = _identity(config, instruction.peer, trust) if trust.nonce or config.security.key_file else None
+    kept = _nonce_file(config, instruction, own) if own else None
+    if kept and not trust.nonce:
+        trust.nonce = kept.read()
+    if not (own and trust.nonce):
         raise PeerSetupError("this peer signs, but the relay has left out the handshake, in which it introduces itself")
     if instruction.introductions:
         others = {place: text for place, text in instruction.introductions.items() if place != instruction.peer}
@@ -91,8 +102,16 @@ def protection(
             "this peer signs, but the relay has not introduced every other peer to it; all have to take part with "
             "security.sign, in the places of the handshake"
         )
-    own = _identity(config, instruction.peer, trust)
     nonce = bytes.fromhex(trust.nonce)
+    mine = str(Introduction(own.public, nonce, config.security.seal))
+    if instruction.introductions.get(instruction.peer, mine) != mine:
+        raise PeerSetupError(
+            "the relay introduces this peer to the others by another key or nonce than it has, and they would refuse "
+            "all that it sends: the relay has changed it, or the SuperNode was started anew before exchange 0 was done "
+            "and keeps nothing on its disk (checkpoint.save)"
+        )
+    if kept and instruction.number > 0:
+        kept.drop()
     return Protection(own, instruction.peer, nonce, trust.introductions, trust.heard, seal=config.security.seal)
 
 
@@ -137,6 +156,11 @@ def _check_known_peers(config: Config, peers: int, place: int, own: Identity) ->
 def _identity(config: Config, place: int, trust: Trust) -> Identity:
     file = config.security.key_file
     return Identity(bytes.fromhex(trust.secret)) if file is None else read_identity(_path(file, place))
+
+
+def _nonce_file(config: Config, instruction: Instruction, own: Identity) -> NonceFile | None:
+    folder = memory_folder(config, instruction)
+    return None if folder is None else NonceFile(folder, own.public)
 
 
 def _path(file: str, place: int) -> Path:

@@ -89,9 +89,16 @@ class Learner:
             return _copies(self.tensors())
 
     def adopt(self, mixed: Mapping[str, Tensor]) -> None:
-        """See ``algorithms.interface.Peer``."""
+        """See ``algorithms.interface.Peer``.
+
+        Raises:
+            ArithmeticError: a running variance that comes from the mixture is negative, which no sum of honest ones is.
+        """
         policy = self._config.batchnorm.policy
         statistics = self._shell.statistics
+        variances = [mixed[name].flatten() for name in statistics - self.unmixed if name.endswith("running_var")]
+        if variances and bool((torch.cat(variances) < 0).any()):
+            raise ArithmeticError("a BatchNorm running variance of the model is negative")
         if policy == "keep" and statistics:
             mixed = {**mixed, **{name: self.tensors()[name] for name in statistics}}
         self._shell.fill(mixed)
@@ -180,6 +187,10 @@ class Learner:
 
         Args:
             at: the tensors to compute it at; those that it lacks are the model's.
+
+        Raises:
+            ArithmeticError: it holds NaN or infinity, though the loss may be finite.
+            TrainingError: the loss is not finite.
         """
         seed = derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient")
         generator, total = torch.Generator().manual_seed(seed), dict[str, Tensor]()
@@ -194,6 +205,8 @@ class Learner:
             )
             share = len(batch[1]) / len(self.data)
             total = {name: total.get(name, 0) + share * part for name, part in found.items()}
+        if not all(bool(torch.isfinite(part).all()) for part in total.values()):
+            raise ArithmeticError("the gradient of all samples holds NaN or infinite values")
         return total
 
     def matching_inputs(

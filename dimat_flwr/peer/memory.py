@@ -8,6 +8,7 @@ because it was killed before they were on the disk: then it goes on from the new
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from flwr.app import RecordDict
 
@@ -26,13 +27,18 @@ class LostStateError(RuntimeError):
     """The peer is asked to go on with a run of which it has nothing any more."""
 
 
-def checkpoint_folder(config: Config, instruction: Instruction) -> CheckpointFolder | None:
-    """Return where a peer keeps its checkpoints of a run; None where it keeps none."""
+def memory_folder(config: Config, instruction: Instruction) -> Path | None:
+    """Return where peers on this machine keep what they remember of a run; None where they keep nothing."""
     save = config.checkpoint.save
     if save == "never" or (save == "auto" and instruction.simulation):
         return None
-    folder = run_folder(config, instruction.run, config.checkpoint.dir) / "checkpoints"
-    return CheckpointFolder(folder, instruction.run, instruction.peer)
+    return run_folder(config, instruction.run, config.checkpoint.dir) / "checkpoints"
+
+
+def checkpoint_folder(config: Config, instruction: Instruction) -> CheckpointFolder | None:
+    """Return where a peer keeps its checkpoints of a run; None where it keeps none."""
+    folder = memory_folder(config, instruction)
+    return None if folder is None else CheckpointFolder(folder, instruction.run, instruction.peer)
 
 
 def require_checkpoints(config: Config, instruction: Instruction, place: int) -> CheckpointFolder:

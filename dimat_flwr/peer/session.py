@@ -259,7 +259,7 @@ class Session:
         self._tell_training()
         if self._moved:
             means = {group: sum(one[group] for one in self._moved) / len(self._moved) for group in self._moved[0]}
-            self.record(UnitsMoved({group: round(share, 4) for group, share in means.items()}))
+            self.record(UnitsMoved.of({group: round(share, 4) for group, share in means.items()}))
         self._learner.close()
         return self._state
 

@@ -235,6 +235,8 @@ class RelayLoop:
                 self._recorder.event(entry.stamp(Absent(reader, "failed"), source))
             case "late":
                 self._recorder.event(entry.stamp(Late(reader), source))
+            case "rejected" if entry.planned.handler == "instruments":
+                return  # it had nothing to send, for example no gradient at a mean that a liar ruined, and told why
             case "rejected":
                 self._recorder.event(entry.stamp(Rejected(source, "it answered without a payload for this peer")))
         _log.warning("round %d: peer %d goes on without peer %d (%s)", entry.planned.round, reader, source, reason)

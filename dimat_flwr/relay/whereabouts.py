@@ -1,7 +1,8 @@
 """Which node each peer is at, and whether one that went away is back: at the same node, or at another in its place.
 
 A node that lost its connection comes back by itself, under its old id. A SuperNode that was started anew has another id
-(unless it has a registered key): it is asked as in the handshake, and known by the place it claims (``partition-id``).
+(unless it has a registered key): it is asked as in the handshake, and known by the place it claims (``partition-id``)
+and, in a run that signs, by the public key that the place's peer introduced itself with. Its nonce may be another.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,6 +12,7 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import claim_of, hello
 from dimat_flwr.relay.membership import Claim
 from dimat_flwr.relay.post import Post
+from dimat_flwr.security.identity import read_introduction
 from dimat_flwr.wire import names
 
 LOOK_S = 3.0  # between two looks at who is there
@@ -71,8 +73,8 @@ class Whereabouts:
         for reply in self._post.collect(list(self._asked)) if self._asked else ():
             node = self._asked.pop(reply.message_id)
             claim = claim_of(node, reply)
-            if claim.problem:
-                _log.warning("node %d came during the run and is not taken in: %s", node, claim.problem)
+            if problem := claim.problem or self._unlike(claim):
+                _log.warning("node %d came during the run and is not taken in: %s", node, problem)
                 continue
             self._waiting[node] = claim
             if not self._is_vacant(claim, away, busy):
@@ -90,6 +92,15 @@ class Whereabouts:
             self._places[claim.place] = node
             moved.append(claim.place)
         return moved
+
+    def _unlike(self, claim: Claim) -> str:
+        """Return why a claim is not that of the peer who was met in the handshake; empty where nobody signs."""
+        met = self._facts.introductions.get(claim.place)
+        if met is None or (
+            claim.introduction and read_introduction(claim.introduction).public == read_introduction(met).public
+        ):
+            return ""
+        return f"it claims place {claim.place} without the key that peer {claim.place} introduced itself with"
 
     def _is_vacant(self, claim: Claim, away: Collection[int], busy: Collection[int]) -> bool:
         return claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)

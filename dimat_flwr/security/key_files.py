@@ -28,10 +28,14 @@ def write_identity(path: Path) -> Identity:
         ) from None
     except OSError as error:
         raise IdentityError(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(handle, "w", encoding="ascii") as file:
-        file.write(f"{_HEADER}{identity.secret.hex()}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{_HEADER}{identity.secret.hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        path.unlink(missing_ok=True)  # half a file would be in the way of the next attempt
+        raise IdentityError(f"{path} cannot be written: {error.strerror}") from error
     return identity
 
 

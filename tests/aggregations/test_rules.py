@@ -302,3 +302,12 @@ def test_clipping_says_where_a_row_leaves_no_neighbour_for_the_radius() -> None:
     assert "0.9" in Clip().shortage(Row(0.9, {1: 0.05, 2: 0.05}))
     assert Clip(tau=1.0).shortage(Row(0.9, {1: 0.05, 2: 0.05})) == ""
     assert Clip().shortage(Row(0.6, {1: 0.1, 2: 0.3})) == ""
+
+
+def test_clipping_says_when_the_nearest_neighbour_is_too_heavy_for_a_radius() -> None:
+    row, here, there = Row(0.3, {1: 0.5, 2: 0.2}), {"w": torch.zeros(1)}, {"w": torch.ones(1)}
+    assert Clip().shortage(row) == ""
+    found = Clip().aggregate(here, row, [(1, there), (2, there)], (), lambda state, samples: 0.0)
+    assert "the clipping radius is 0" in found.kept
+    assert (float(found.state["w"]), found.row) == (0.0, Row(1.0, {1: 0.0, 2: 0.0}))
+    assert Clip().aggregate(here, row, [(1, here), (2, here)], (), lambda state, samples: 0.0).kept == ""

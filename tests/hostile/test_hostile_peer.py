@@ -101,6 +101,19 @@ def test_numbers_that_would_ruin_a_later_round_are_refused_at_once(results: Path
     assert {(event["peer"], event["round"]) for event in run.events("rejected")} == {(1, 1), (3, 1)}
 
 
+@pytest.mark.parametrize(("aggregation", "settings"), [("mean", ""), ("clip", "aggregation.tau=100")])
+def test_negative_variances_ruin_nobody_where_statistics_are_mixed(
+    results: Path, aggregation: str, settings: str
+) -> None:
+    intercept = hostile(lambda turn: turn.tensors(lambda name, x: x - 1e3 if name.endswith("running_var") else x))
+    overrides = f"batchnorm.policy=average {settings}"
+    run = attacked(results, intercept, topology="fully_connected", aggregation=aggregation, overrides=overrides)
+    check(run, lost=False)
+    refused = {(event["peer"], event["round"]) for event in run.events("rejected")}
+    assert refused == {(peer, round) for peer in range(PEERS) if peer != HOSTILE for round in (1, 2)}
+    assert all(event["loss"] is not None for event in run.events("final"))
+
+
 def claim(number: str, value: float) -> Intercept:
     """Return a peer that says its payloads are of so much more than they are, to one reader or all."""
 

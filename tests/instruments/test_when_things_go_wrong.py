@@ -111,6 +111,16 @@ def test_a_bad_payload_is_rejected_and_the_mean_is_over_the_others(
     assert found.summary["status"] == "completed"
 
 
+def test_nobody_is_blamed_for_an_infinite_gradient_at_the_mean(tmp_path: Path) -> None:
+    def enlarge(state: State) -> State:
+        return {name: tensor * 1e15 if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+    found = run(tmp_path, instruments="all", rounds=1, intercept=answer(1, 0, publishing(enlarge)))
+    told = {event["values"]["text"] for event in found.events("note") if event["round"] == 0}
+    assert told == {"observe.mean cannot be measured: the gradient of all samples holds NaN or infinite values"}
+    assert found.events("rejected") == []
+
+
 def test_a_mean_that_cannot_be_measured_is_a_warning_and_no_failure(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -122,5 +132,6 @@ def test_a_mean_that_cannot_be_measured_is_a_warning_and_no_failure(
     assert {event["values"]["of"] for event in warnings} == {"instruments"}
     assert "observe.mean cannot be measured: the loss of a minibatch" in caplog.text
     assert found.events("failure") == []
+    assert found.events("rejected") == [], "nobody is to blame for a gradient that there is not"
     plain = run(tmp_path / "plain")
     assert [final["sha256"] for final in found.summary["final"]] == [f["sha256"] for f in plain.summary["final"]]

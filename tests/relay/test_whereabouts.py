@@ -1,12 +1,14 @@
 """SuperNodes that are started anew during a run: known by their place, as soon as that is vacant."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import pytest
 from flwr.app import RecordDict
 
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.post import Reply
 from dimat_flwr.relay.whereabouts import LOOK_S, Whereabouts
+from dimat_flwr.security.identity import Identity, Introduction, new_nonce
 from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report
 
@@ -17,7 +19,7 @@ class Nodes:
     simulation = False
 
     def __init__(self, places: dict[int, int]) -> None:
-        self.places, self.asked, self.problem = places, list[int](), ""
+        self.places, self.asked, self.problem, self.introduction = places, list[int](), "", ""
 
     def nodes(self) -> list[int]:
         return sorted(self.places)
@@ -27,13 +29,14 @@ class Nodes:
         return f"{node}"
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
-        told = {key: Report(place=self.places[int(key)], problem=self.problem) for key in ids}
+        said = {"problem": self.problem, "introduction": self.introduction}
+        told = {key: Report(place=self.places[int(key)], **said) for key in ids}
         return [Reply(key, RecordDict({names.REPORT: report.to_record()})) for key, report in told.items()]
 
 
-def started(places: dict[int, int]) -> tuple[Nodes, Whereabouts]:
+def started(places: dict[int, int], introductions: Mapping[int, str] | None = None) -> tuple[Nodes, Whereabouts]:
     nodes = Nodes(dict(places))
-    return nodes, Whereabouts(nodes, [10, 11], RunFacts(2, "run", False, 3))
+    return nodes, Whereabouts(nodes, [10, 11], RunFacts(2, "run", False, 3, introductions or {}))
 
 
 def test_a_node_that_is_back_before_the_old_one_is_missed_takes_its_place_then() -> None:
@@ -87,3 +90,28 @@ def test_nobody_takes_a_place_that_is_taken_or_cannot_take_part() -> None:
     for look in range(4):
         assert whereabouts.look([], [1], look * LOOK_S) == []
     assert whereabouts.node(1) == 11
+
+
+OWN = Identity.new().public
+
+
+@pytest.mark.parametrize(
+    ("says", "node"),
+    [
+        ("", 11),
+        (Introduction(Identity.new().public, new_nonce(), True), 11),
+        (Introduction(OWN, new_nonce(), True), 12),
+    ],
+    ids=["no key", "another key", "its key"],
+)
+def test_where_peers_sign_a_place_is_taken_with_its_key_only(says: object, node: int) -> None:
+    introduced = {0: Identity.new().public, 1: OWN}
+    met = {place: str(Introduction(public, new_nonce(), True)) for place, public in introduced.items()}
+    nodes, whereabouts = started({10: 0, 12: 1}, met)
+    nodes.introduction = str(says)
+    for look in range(3):
+        whereabouts.look([1], [], look * LOOK_S)
+    assert whereabouts.node(1) == node
+    nodes.places[11] = 1  # the one that was away is back
+    assert whereabouts.look([1], [], 3 * LOOK_S) == [1]
+    assert whereabouts.node(1) == node

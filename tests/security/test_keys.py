@@ -144,3 +144,14 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, reason: str) -> None:
     path.write_text(f"1 {OWN.public}\n{line}\n", encoding="utf-8")
     with pytest.raises(IdentityError, match=reason):
         read_known_peers(path)
+
+
+def test_a_disk_that_takes_no_key_leaves_no_file_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(IdentityError, match="key cannot be written: No space left on device"):
+            write_identity(tmp_path / "key")
+    assert write_identity(tmp_path / "key") == read_identity(tmp_path / "key")

@@ -243,11 +243,11 @@ def warnings(run: Run) -> list[tuple[int, int, str]]:
 
 
 def with_keys_of_its_own(identity: Identity, place: int) -> Meddle:
-    """Return a relay that introduces peer ``place`` to everybody with keys of its own."""
+    """Return a relay that introduces peer ``place`` to the others with keys of its own."""
 
     def substitute(letter: Letter) -> None:
         said = dict(letter.instruction["introductions"])
-        if said:
+        if said and letter.peer != place:
             own = Introduction(identity.public, read_introduction(said[place]).nonce, True)
             letter.tell(introductions=[[other, str(own) if other == place else text] for other, text in said.items()])
 
@@ -333,6 +333,42 @@ def test_asking_again_makes_a_peer_forget_nothing(tmp_path: Path) -> None:
     run, post = meddled(tmp_path, SEAL, ask_again)
     assert answers == [load_state(post._states[1]).trust.introductions[2]]
     assert run.events("rejected") == run.events("failure") == []
+
+
+class StartedAnew(MeddlingPost):
+    """Loses all that Flower keeps for peer 1 before its exchange 0 is done; the new SuperNode may have another id."""
+
+    asks_again = True
+    lost = False
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        if peer == 1 and kind == names.EXCHANGE_MESSAGE and not self.lost:
+            self.lost = True
+            self._states[1] = RecordDict()
+            if self.asks_again:
+                super().answer(1, names.SETUP_MESSAGE, next(found for found in self.held if names.REPORT not in found))
+        return super().answer(peer, kind, content)
+
+
+class StartedAnewUnasked(StartedAnew):
+    asks_again = False
+
+
+@pytest.mark.parametrize("post", [StartedAnew, StartedAnewUnasked])
+def test_a_peer_started_anew_in_exchange_0_is_who_it_was(tmp_path: Path, post: type[MeddlingPost]) -> None:
+    run, _ = meddled(tmp_path / "run", key_files(tmp_path), simulation=False, post=post, rounds=1)
+    assert run.summary["status"] == "completed"
+    assert run.events("rejected") == run.events("failure") == []
+    assert not list(run.folder.rglob("nonce-*")), "the checkpoints have it now"
+
+
+def test_a_peer_that_has_forgotten_who_it_was_does_not_go_on_alone(tmp_path: Path) -> None:
+    keys = f"{key_files(tmp_path)} checkpoint.save=never"
+    run, _ = meddled(tmp_path / "run", keys, simulation=False, post=StartedAnew, rounds=1)
+    (failure,) = run.events("failure")
+    assert (failure["peer"], failure["round"]) == (1, 0)
+    assert "started anew before exchange 0 was done" in failure["error"]
+    assert run.events("rejected") == []
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ class RobustAggregation(Aggregation):
         return f"{found} neighbours, where {type(self).__name__} needs {needed}" if found < needed else ""
 
     @abstractmethod
-    def combine(self, own: Model, others: Sequence[Model]) -> tuple[dict[str, Tensor], Row]:
-        """Return the new coordinates by name, and what each model came to weigh.
+    def combine(self, own: Model, others: Sequence[Model]) -> tuple[dict[str, Tensor], Row] | str:
+        """Return the new coordinates by name and what each model came to weigh; or why there is no answer for these.
 
         Args:
             own: the peer's own model.
@@ -124,7 +124,10 @@ class RobustAggregation(Aggregation):
         kept = self.shortage(row) if others else ""
         if kept or not others:
             return Aggregated(mine, Row(1.0, {other.source: 0.0 for other in others}), kept)
-        x, weights = self.combine(model(-1, mine, row.own), others)
+        found = self.combine(model(-1, mine, row.own), others)
+        if isinstance(found, str):
+            return Aggregated(mine, Row(1.0, {other.source: 0.0 for other in others}), found)
+        x, weights = found
         return Aggregated(mine | {name: _as_before(x[name], mine[name]) for name in names}, weights)
 
 

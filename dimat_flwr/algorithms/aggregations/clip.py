@@ -8,7 +8,8 @@ paper has it for practice: S_i are those nearest to x_i whose weights, with W_ii
     tau_i^2 = sum_{j in S_i} W_ij |x_j - x_i|^2 / delta_max
 
 Liars that weigh delta_max or less in the row cannot raise it beyond sum_j W_ij |x_j - x_i|^2 / delta_max over the
-honest j. The radius needs a neighbour j with W_ii + W_ij <= 1 - delta_max.
+honest j. The radius needs a neighbour j with W_ii + W_ij <= 1 - delta_max; where the nearest is none such, or those who
+are sit where the peer does, it is 0, and the peer keeps its model and says so.
 
 Neighbour j comes to weigh W_ij min(1, tau / |x_j - x_i|), and the peer the rest.
 """
@@ -51,11 +52,16 @@ class Clip(RobustAggregation):
             f"{1 - self.delta_max:.3g}, as Clip needs without tau"
         )
 
-    def combine(self, own: Model, others: Sequence[Model]) -> tuple[dict[str, Tensor], Row]:
-        """Return the clipped sum."""
+    def combine(self, own: Model, others: Sequence[Model]) -> tuple[dict[str, Tensor], Row] | str:
+        """Return the clipped sum; or why the radius is 0, with which a peer would not move at all."""
         away = {other.source: distance(other, own) for other in others}
         weights = {other.source: other.weight for other in others}
         tau = self._adaptive(own.weight, weights, away) if self.tau is None else self.tau
+        if tau == 0 and any(away.values()):
+            return (
+                f"the clipping radius is 0: no neighbour away from this peer is among the nearest that weigh, with the "
+                f"own {own.weight:.3g}, at most 1 - delta_max = {1 - self.delta_max:.3g}"
+            )
         sources = {j: weight * (1.0 if away[j] <= tau else tau / away[j]) for j, weight in weights.items()}
         row = Row(1 - sum(sources.values()), sources)
         return weighted_sum(own, others, row), row
