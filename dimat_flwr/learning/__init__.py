@@ -5,7 +5,7 @@ from dimat_flwr.learning.batches import Batch, PeerData
 from dimat_flwr.learning.device import Precision, autocast, resolve_device
 from dimat_flwr.learning.errors import DeviceError, PrivacyError, TrainingError
 from dimat_flwr.learning.evaluation import Evaluation, evaluate, local_accuracy
-from dimat_flwr.learning.gradients import gradient
+from dimat_flwr.learning.gradients import full_gradient, gradient
 from dimat_flwr.learning.keystream import Keystream
 from dimat_flwr.learning.lr_schedules.base import LrSchedule
 from dimat_flwr.learning.mode import in_mode
@@ -32,6 +32,7 @@ __all__ = [
     "autocast",
     "epsilon",
     "evaluate",
+    "full_gradient",
     "gradient",
     "in_mode",
     "local_accuracy",

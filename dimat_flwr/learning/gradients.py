@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dimat_flwr.data import Task
-from dimat_flwr.learning.batches import Batch
+from dimat_flwr.learning.batches import Batch, PeerData
 from dimat_flwr.learning.device import Precision, autocast
 from dimat_flwr.learning.errors import TrainingError
 from dimat_flwr.learning.mode import in_mode
@@ -65,3 +65,38 @@ def gradient(
             "training.precision=float32, or look for NaN in the weights"
         )
     return dict(zip(parameters, gradients, strict=True)), value
+
+
+def full_gradient(
+    model: nn.Module,
+    task: Task,
+    data: PeerData,
+    *,
+    at: Mapping[str, Tensor],
+    batch_size: int,
+    seed: int,
+    precision: Precision = "auto",
+) -> dict[str, Tensor]:
+    """Return the gradient of the mean loss over all samples, computed in training mode; nothing in the model changes.
+
+    Args:
+        model: on the device of the data.
+        task: makes the loss of its scores.
+        data: without augmentation, in minibatches of an order of their own; all samples count alike.
+        at: see ``gradient``.
+        batch_size: see ``PeerData.epoch``.
+        seed: of the order and of the network's own randomness.
+        precision: see ``autocast``.
+
+    Raises:
+        ArithmeticError: it holds NaN or infinity, though the loss may be finite.
+        TrainingError: the loss is not finite.
+    """
+    generator, total = torch.Generator().manual_seed(seed), dict[str, Tensor]()
+    for batch in data.epoch(batch_size, generator, augment=False):
+        found, _ = gradient(model, task, batch, at=at, seed=seed, precision=precision)
+        share = len(batch[1]) / len(data)
+        total = {name: total.get(name, 0) + share * part for name, part in found.items()}
+    if not all(bool(torch.isfinite(part).all()) for part in total.values()):
+        raise ArithmeticError("the gradient of all samples holds NaN or infinite values")
+    return total

@@ -19,6 +19,7 @@ from dimat_flwr.learning import (
     RunningOptimizer,
     epsilon,
     evaluate,
+    full_gradient,
     gradient,
     resolve_device,
     restore_optimizer,
@@ -183,8 +184,6 @@ class Learner:
     def full_gradient(self, at: Mapping[str, Tensor]) -> StateDict:
         """Return the gradient of the mean loss over all own samples, in training mode; nothing of the peer changes.
 
-        Minibatches of ``training.batch_size`` without augmentation, in an order of their own; all samples count alike.
-
         Args:
             at: the tensors to compute it at; those that it lacks are the model's.
 
@@ -192,22 +191,15 @@ class Learner:
             ArithmeticError: it holds NaN or infinity, though the loss may be finite.
             TrainingError: the loss is not finite.
         """
-        seed = derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient")
-        generator, total = torch.Generator().manual_seed(seed), dict[str, Tensor]()
-        for batch in self.data.epoch(self._config.training.batch_size, generator, augment=False):
-            found, _ = gradient(
-                self.model,
-                self._config.dataset.task,
-                batch,
-                at=at,
-                seed=seed,
-                precision=self._config.training.precision,
-            )
-            share = len(batch[1]) / len(self.data)
-            total = {name: total.get(name, 0) + share * part for name, part in found.items()}
-        if not all(bool(torch.isfinite(part).all()) for part in total.values()):
-            raise ArithmeticError("the gradient of all samples holds NaN or infinite values")
-        return total
+        return full_gradient(
+            self.model,
+            self._config.dataset.task,
+            self.data,
+            at=at,
+            batch_size=self._config.training.batch_size,
+            seed=derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient"),
+            precision=self._config.training.precision,
+        )
 
     def matching_inputs(
         self, samples: int, batch_size: int, generator: torch.Generator, *, pooled: bool = False
