@@ -330,8 +330,8 @@ def require_possible(events: Sequence[PeerEvent], sources: Collection[int], *, i
     rejected: set[int] = set()
     for event in events:
         match event:
-            case Merge(sources=sources):
-                named = set(sources)
+            case Merge(sources=mixed):
+                named = set(mixed)
             case Aligned(source=source):
                 named = {source}
             case Rejected(source=source) if source not in rejected:
