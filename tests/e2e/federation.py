@@ -305,6 +305,13 @@ class Submitted:
         """Wait until the record has an event with these fields, and return the first."""
         return dict(self.wait(lambda: self._matching(fields), seconds, f"an event {fields}"))
 
+    def ended_as(self, seconds: float = 60) -> str:
+        """Wait until the run has ended for Flower too, which is some seconds after its record has, and return as what."""
+        deadline = time.monotonic() + seconds
+        while not (status := self.status()).startswith("finished") and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return status
+
     def finish(self, seconds: float = 600) -> dict[str, Any]:
         """Wait for the end and return the summary."""
         self.wait(lambda: self.summary().get("status", "running") != "running", seconds, "the end of the run")

@@ -22,7 +22,7 @@ def test_a_device_that_dies_before_it_answers_answers_from_its_checkpoint(tmp_pa
         kill_while_sending(parts, run, after=0)
         written = {path: path.stat().st_mtime_ns for path in parts.disk(VICTIM).rglob("peer-*.checkpoint")}
         summary, events = run.finish(), run.events()
-        assert run.status() == "finished:completed"
+        assert run.ended_as() == "finished:completed"
         assert summary["status"] == "completed"
         assert sorted(e["peer"] for e in events if e["event"] == "merge") == [0, 1]
         told = [event["event"] for event in events if event["peer"] == VICTIM and event["round"] == 1]
