@@ -30,10 +30,16 @@ class Windows(Schedule):
     @field_validator("windows", mode="before")
     @classmethod
     def _plain(cls, value: object) -> object:
-        """Turn the sequences of Hydra's own type, which pydantic does not take for tuples, into lists."""
+        """Turn the sequences of Hydra's own type, which pydantic does not take for tuples, into lists of three."""
         if isinstance(value, str) or not isinstance(value, Iterable):
             return value
-        return [list(w) if isinstance(w, Iterable) and not isinstance(w, str) else w for w in value]
+        windows = [list(w) if isinstance(w, Iterable) and not isinstance(w, str) else w for w in value]
+        for window in windows:
+            if not isinstance(window, list) or len(window) != 3:
+                raise ValueError(
+                    f"window {window}: write [first round, last round, mode], mode none, topology or fully_connected"
+                )
+        return windows
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
