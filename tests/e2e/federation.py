@@ -306,7 +306,7 @@ class Submitted:
         return dict(self.wait(lambda: self._matching(fields), seconds, f"an event {fields}"))
 
     def ended_as(self, seconds: float = 60) -> str:
-        """Wait until the run has ended for Flower too, which is some seconds after its record has, and return as what."""
+        """Wait until the run has ended for Flower too, some seconds after its record has, and return as what."""
         deadline = time.monotonic() + seconds
         while not (status := self.status()).startswith("finished") and time.monotonic() < deadline:
             time.sleep(0.5)
