@@ -20,7 +20,7 @@ from dimat_flwr.records import report_page
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the catalogue is the tests'
 
 from tests.hostile.attacks import EVERY, EXCHANGE, Act, Turn
-from tests.hostile.runs import attacked, check, hostile, quick_setup
+from tests.hostile.runs import attacked, check, hostile
 
 _NEEDS_SGP = {name for name, attack in EXCHANGE.items() if attack.algorithms == ("sgp",)}
 _FINAL_MERGES = ("none", "uniform", "gossip", "aligned")
@@ -49,7 +49,7 @@ def main() -> None:
         setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
     counts: Counter[str] = Counter()
     began = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder, quick_setup():
+    with tempfile.TemporaryDirectory() as folder:
         while time.perf_counter() - began < limit:
             rng = random.Random(seed)
             algorithm, final_merge, rounds = rng.choice(EVERY), rng.choice(_FINAL_MERGES), rng.randint(1, 4)

@@ -2,9 +2,13 @@
 
 import os
 import tempfile
+from collections.abc import Iterator
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from dimat_flwr.records import report_page
 
 # A loaded machine is slow, not wrong; and a failure must come again when the test is run again.
 settings.register_profile(
@@ -15,3 +19,12 @@ torch.set_num_threads(1)
 # What is kept per machine is kept for one test run only, also by the processes that a test starts.
 _CACHE = tempfile.TemporaryDirectory(prefix="dimat-flwr-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _blank_plots() -> Iterator[None]:
+    """Leave plots blank, a fifth of the time of a small run, but for tests/records and what runs in other processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        for plot in ("plot_accuracy", "plot_topology"):
+            patch.setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
+        yield

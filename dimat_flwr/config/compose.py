@@ -1,11 +1,13 @@
 """From Flower's flat run-config to Hydra's composed configuration, with every wrong key named before Hydra sees it."""
 
+import copy
 import difflib
 import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,16 +85,21 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
     own = [override for override in overrides if not _is_choice(override, known)]
     # What belongs to a choice that is not known cannot be checked; all else can, so that every fault is told at once.
     checked = [override for override in own if override.key_or_group.split(".")[0] not in unknown]
-    if checked:  # composing takes tenths of a second, in every process
+    if checked:
         base, _ = _compose(chosen, conf_dir)
         problems += [problem for override in checked for problem in _unknown_path(override, base)]
     if problems:
         raise ConfigError(problems)
-    on_run = [_assignment(key, run_config[name]) for name, key in VALUES.items() if run_config.get(name, "") != ""]
+    shared, made = _compose([*chosen, *(str(override.input_line) for override in own)], conf_dir)
+    composed = copy.deepcopy(shared)
+    OmegaConf.set_readonly(composed, False)
+    overridden = {override.key_or_group for override in own}
+    on_run = {key: run_config[name] for name, key in VALUES.items() if run_config.get(name, "") != ""}
     # A device's own settings come last: whoever writes a run's overrides does not know its disks and cores.
-    on_node = [_assignment(key, node_config[name]) for name, key in NODE_KEYS.items() if name in node_config]
-    composed, made = _compose([*chosen, *on_run, *(str(override.input_line) for override in own), *on_node], conf_dir)
+    on_node = {key: node_config[name] for name, key in NODE_KEYS.items() if name in node_config}
     try:
+        for key, value in ({k: v for k, v in on_run.items() if k not in overridden} | on_node).items():
+            OmegaConf.update(composed, key, value)
         if composed.name == "":
             composed.name = "-".join(made[group] for group in ("algorithm", "topology", "dataset"))
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
@@ -175,25 +182,34 @@ def _unknown_path(override: Override, base: DictConfig) -> list[str]:
 
 
 def _compose(overrides: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
-    """Return the composed configuration, and the choice made in each group that has one."""
+    """Return the composed configuration, to be read only, and the choice made in each group that has one."""
+    folder = conf_dir.resolve()
+    return _composed(tuple(overrides), folder, _state(folder))
+
+
+def _state(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what changes when any file of ``conf/`` does."""
+    stats = [(path, path.stat()) for path in sorted(conf_dir.rglob("*.yaml"))]
+    return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
+
+
+# Hydra takes a tenth of a second. Relay and peers of one process compose alike, and so do runs one after the other.
+@lru_cache(maxsize=32)
+def _composed(
+    overrides: tuple[str, ...], conf_dir: Path, state: tuple[tuple[str, int, int], ...]
+) -> tuple[DictConfig, dict[str, str]]:
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(config_dir=str(conf_dir.resolve()), version_base="1.3"):
-            composed = compose(config_name="config", overrides=overrides, return_hydra_config=True)
+        with initialize_config_dir(config_dir=str(conf_dir), version_base="1.3"):
+            composed = compose(config_name="config", overrides=list(overrides), return_hydra_config=True)
         choices = composed.hydra.runtime.choices.items()
+        made = {str(group): str(choice) for group, choice in choices if choice and not str(group).startswith("hydra/")}
+        with open_dict(composed):
+            composed.pop("hydra")
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from error
-    made = {str(group): str(choice) for group, choice in choices if choice and not str(group).startswith("hydra/")}
-    with open_dict(composed):
-        composed.pop("hydra")
+    OmegaConf.set_readonly(composed, True)
     return composed, made
-
-
-def _assignment(key: str, value: Any) -> str:
-    if isinstance(value, str):
-        quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-        return f"{key}='{quoted}'"
-    return f"{key}={value}"
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:

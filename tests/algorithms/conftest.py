@@ -18,9 +18,10 @@ TOYS = {
 }
 
 
-@pytest.fixture
-def conf_dir(tmp_path: Path) -> Path:
-    copy = tmp_path / "conf"
+@pytest.fixture(scope="session")
+def conf_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder, to be read only: what is composed from it is composed once for all tests."""
+    copy = tmp_path_factory.mktemp("algorithms") / "conf"
     shutil.copytree(ROOT / "conf", copy)
     for key, name in TOYS.items():
         (copy / "algorithm" / f"{key}.yaml").write_text(f"_target_: tests.algorithms.toys.{name}\n")

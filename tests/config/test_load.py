@@ -148,6 +148,21 @@ def test_a_device_may_set_what_is_its_own_and_wins() -> None:
     assert config.output_dir == "/disk two/o'clock"
 
 
+def test_a_file_of_conf_that_has_changed_is_read_again(tmp_path: Path) -> None:
+    conf = Path(shutil.copytree(CONF, tmp_path / "conf"))
+    before = load_config({}, {}, conf)
+    path = conf / "optimizer" / f"{before.choices['optimizer']}.yaml"
+    path.write_text(path.read_text().replace("lr: 0.001", "lr: 0.002"))
+    assert (before.optimizer.lr, load_config({}, {}, conf).optimizer.lr) == (0.001, 0.002)  # type: ignore[attr-defined]
+
+
+def test_what_one_run_or_device_sets_does_not_reach_the_next() -> None:
+    untouched = load().text
+    set_by_all = load_config({"rounds": 3, "seed": 4, "data-dir": "/x"}, {"device": "cpu", "threads": 2}, CONF)
+    assert (set_by_all.rounds, set_by_all.seed, set_by_all.training.threads) == (3, 4, 2)
+    assert load().text == untouched
+
+
 def test_any_importable_network_is_a_model() -> None:
     target = "model._target_=torchvision.models.mobilenet_v3_small"
     config = load(dataset="cifar10", model="resnet18", overrides=target)

@@ -1,19 +1,16 @@
 """Whole runs with one hostile peer, and what must be true of what they leave."""
 
-import contextlib
 import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from flwr.app import RecordDict
 
-from dimat_flwr import launch
 from dimat_flwr.events import is_clean
 from dimat_flwr.local.post import Intercept
 from dimat_flwr.records import replay
@@ -65,18 +62,6 @@ def attacked(output: Path, intercept: Intercept, algorithm: str = "weight_averag
     overrides = f"{TINY} {settings.pop('overrides', '')}"
     asked = {"rounds": ROUNDS, "topology": "ring", "algorithm": algorithm, **settings}
     return run_app(output, PEERS, overrides=overrides, intercept=intercept, **asked)
-
-
-@contextlib.contextmanager
-def quick_setup() -> Iterator[None]:
-    """Compose each configuration once instead of once a run: half of the time of a tiny run."""
-    load = launch.load_config
-    loaded = lru_cache(maxsize=64)(lambda run_config, conf_dir: load(json.loads(run_config), {}, conf_dir))
-    launch.load_config = lambda run_config, _, conf_dir: loaded(json.dumps(dict(run_config)), conf_dir)
-    try:
-        yield
-    finally:
-        launch.load_config = load
 
 
 def check(run: Run, *, lost: bool | None, rounds: int = ROUNDS, blame: bool = True) -> None:

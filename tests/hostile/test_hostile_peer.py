@@ -1,6 +1,5 @@
 """One peer of five is hostile: the other four finish, nobody else is blamed, and the record stays true and small."""
 
-import base64
 import json
 import logging
 import re
@@ -15,19 +14,15 @@ from flwr.app import RecordDict
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
 from dimat_flwr.local.post import Intercept
-from dimat_flwr.records import report_page
 from dimat_flwr.relay import MembershipError, SetupError, run_relay
 from dimat_flwr.relay.post import Reply
 from dimat_flwr.wire import names
 from dimat_flwr.wire.payload import from_record, to_record
 from tests.hostile.attacks import ESCAPES, EXCHANGE, HANDSHAKE, SCRIPT, Turn
-from tests.hostile.runs import HOSTILE, PEERS, TINY, attacked, check, check_folder, hostile, quick_setup
+from tests.hostile.runs import HOSTILE, PEERS, TINY, attacked, check, check_folder, hostile
 from tests.in_process_app import ROOT, Run
 from tests.relay.toy_post import SimulatedClock
 
-_PIXEL = base64.b64decode(
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-)
 # The first algorithm of an attack on every commit, if the attack is among the quick ones; the others in the slow tests.
 _CASES = [
     pytest.param(name, algorithm, id=f"{name}-{algorithm}", marks=() if attack.fast and not k else pytest.mark.slow)
@@ -37,20 +32,17 @@ _CASES = [
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with quick_setup():
-        yield tmp_path_factory.mktemp("results")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
 
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Stand in an empty folder and a home of one's own, and find both empty afterwards; plots are not the matter."""
+    """Stand in an empty folder and a home of one's own, and find both empty afterwards."""
     for name in ("here", "home"):
         (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    for plot in ("plot_accuracy", "plot_topology"):
-        monkeypatch.setattr(report_page, plot, lambda summary, path: path.write_bytes(_PIXEL))
     yield
     assert list((tmp_path / "here").iterdir()) == []
     assert list((tmp_path / "home").iterdir()) == []

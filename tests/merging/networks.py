@@ -1,5 +1,7 @@
 """Small members of the families that merging must work for; no statistic or affine parameter is all 0 or all 1."""
 
+from functools import cache
+
 import torch
 import torchvision
 from torch import nn
@@ -8,6 +10,7 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from dimat_flwr.models.cifar_resnet import ResNet20
 from dimat_flwr.models.cifar_vgg import VGG16
+from dimat_flwr.symmetry import PermutationSpec, find_permutation_spec
 
 FAMILIES = {
     "mlp": lambda: nn.Sequential(
@@ -40,6 +43,12 @@ def network(family: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> n
     if family == "vit":  # torchvision starts the classifier at zero
         nn.init.normal_(model.heads.head.weight, std=0.1)
     return model.eval()
+
+
+@cache
+def spec_of(family: str) -> PermutationSpec:
+    """Return a family's symmetries, found and proven once for all tests."""
+    return find_permutation_spec(network(family), images(2, 2)[0])
 
 
 def images(count: int, batch_size: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:

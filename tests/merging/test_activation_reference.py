@@ -10,8 +10,7 @@ from torch import nn
 
 from dimat_flwr.merging import match_activations, match_neighbours
 from dimat_flwr.models.cifar_resnet import BasicBlock, ResNet20
-from dimat_flwr.symmetry import find_permutation_spec
-from tests.merging.networks import images, network
+from tests.merging.networks import images, network, spec_of
 
 
 def _watched(model):
@@ -66,7 +65,7 @@ def test_same_objective_as_whole_matrices_in_double_precision(family, taps, kind
     model = network(family, 0, dtype)
     mine, theirs = (copy.deepcopy(network(family, seed, dtype).state_dict()) for seed in (1, 2))
     batches = images(24, 10, dtype=dtype)
-    spec = find_permutation_spec(model, batches[0])
+    spec = spec_of(family)
     found = match_activations(model, mine, theirs, spec, batches, statistic=kind, taps=taps)
 
     whole = torch.cat(batches)
@@ -84,7 +83,7 @@ def test_neighbours_matched_together_are_matched_as_alone():
     model = network("resnet20")
     mine, *others = (copy.deepcopy(network("resnet20", seed).state_dict()) for seed in (0, 1, 2))
     batches = images(12, 6)
-    spec = find_permutation_spec(model, batches[0])
+    spec = spec_of("resnet20")
     together = match_neighbours(model, mine, others, spec, batches)
     assert together == [match_activations(model, mine, theirs, spec, batches) for theirs in others]
     assert together[0] != together[1]
@@ -95,7 +94,7 @@ def test_matching_is_deterministic_and_leaves_everything_as_it_was():
     mine, theirs = (copy.deepcopy(network("resnet20", seed).state_dict()) for seed in (0, 1))
     before = copy.deepcopy([model.state_dict(), mine, theirs])
     batches = images(8, 4)
-    spec = find_permutation_spec(model, batches[0])
+    spec = spec_of("resnet20")
     first = match_activations(model, mine, theirs, spec, batches)
     assert first == match_activations(model, mine, theirs, spec, batches)
     for then, now in zip(before, [model.state_dict(), mine, theirs], strict=True):
@@ -106,7 +105,7 @@ def test_matching_is_deterministic_and_leaves_everything_as_it_was():
 def test_early_stop_reads_no_more_than_it_needs():
     model = network("resnet20")
     mine = model.state_dict()
-    spec = find_permutation_spec(model, images(2, 2)[0])
+    spec = spec_of("resnet20")
     theirs = spec.apply(mine, spec.random(torch.Generator().manual_seed(0)))
     read = []
 
@@ -131,7 +130,7 @@ def test_stickiness_keeps_a_network_that_is_in_my_order_already():
         for name, tensor in mine.items()
     }
     batches = images(16, 8)
-    spec = find_permutation_spec(model, batches[0])
+    spec = spec_of("resnet20")
     assert not match_activations(model, mine, noisy, spec, batches).is_identity()
     sticky = match_activations(model, mine, noisy, spec, batches, stickiness=0.2)
     moved = [name for name, order in sticky.items() if not torch.equal(order, torch.arange(len(order)))]

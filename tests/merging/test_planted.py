@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from dimat_flwr.merging import align, match_activations, match_weights, merge_with_report, share_moved
-from dimat_flwr.symmetry import find_permutation_spec
-from tests.merging.networks import FAMILIES, images, network
+from tests.merging.networks import FAMILIES, images, network, spec_of
 
 _SLOW = ("resnet50_short", "resnext_short", "mobilenet_v3")
 EACH = [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name for name in FAMILIES]
@@ -16,7 +15,7 @@ EACH = [pytest.param(name, marks=pytest.mark.slow) if name in _SLOW else name fo
 def _planted(family, seed=0):
     model = network(family, seed)
     mine = copy.deepcopy(model.state_dict())
-    spec = find_permutation_spec(model, images(2, 2)[0])
+    spec = spec_of(family)
     planted = spec.random(torch.Generator().manual_seed(5))
     return model, mine, spec, planted, spec.apply(mine, planted)
 
@@ -82,7 +81,7 @@ def test_align_keeps_the_function_and_shares_no_memory(method):
     theirs = copy.deepcopy(network("resnet20", 1).state_dict())
     before = copy.deepcopy(theirs)
     x = images(4, 4)[0]
-    spec = find_permutation_spec(model, x)
+    spec = spec_of("resnet20")
     aligned, permutation = align(
         model, model.state_dict(), theirs, spec, [x], method=method, generator=torch.Generator().manual_seed(0)
     )

@@ -12,6 +12,7 @@ DATA = os.environ.get("DIMAT_DATA")
 SUBSET = "dataset.train_samples=240 dataset.test_samples=100 training.pretrain_epochs=1 training.local_epochs=1"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DATA, reason="DIMAT_DATA names no folder with the data sets")
 @pytest.mark.parametrize(
     ("dataset", "model", "folder"),

@@ -2,7 +2,16 @@
 
 import pytest
 
-from dimat_flwr.records import run_folder
+from dimat_flwr.records import report_page, run_folder
+from dimat_flwr.records.accuracy_plot import plot_accuracy
+from dimat_flwr.records.topology_plot import plot_topology
+
+
+@pytest.fixture(autouse=True)
+def _drawn(monkeypatch):
+    """Draw plots in earnest here."""
+    monkeypatch.setattr(report_page, "plot_accuracy", plot_accuracy)
+    monkeypatch.setattr(report_page, "plot_topology", plot_topology)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Whole runs whose relay is not to be trusted: what it learns, what it can change, and what it cannot."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 from dimat_flwr.config import ConfigError
 from dimat_flwr.peer.keys import FIRST_USE, MADE_UP
 from dimat_flwr.peer.state import load_state
-from dimat_flwr.records import report_page
 from dimat_flwr.relay import SetupError
 from dimat_flwr.security.identity import Identity, Introduction, read_introduction
 from dimat_flwr.security.protection import Protection
@@ -21,18 +20,8 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.codecs.base import Passage
 from dimat_flwr.wire.codecs.float32 import Float32
 from dimat_flwr.wire.payload import from_record
-from tests.hostile.runs import quick_setup
 from tests.in_process_app import Run
 from tests.security.meddling import PEERS, SEAL, SIGN, Letter, Meddle, MeddlingPost, key_files, meddled
-
-
-@pytest.fixture(autouse=True)
-def without_plots(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plots are not the matter."""
-    for plot in ("plot_accuracy", "plot_topology"):
-        monkeypatch.setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
-    with quick_setup():
-        yield
 
 
 def told(run: Run) -> list[dict[str, Any]]:
