@@ -77,6 +77,10 @@ class ContinuedFolder(RunFolder):
         """Take the run-config that the run goes on with."""
         self.settings = dict(run_config)
 
+    def settings_of_peers(self, simulation: bool) -> dict[str, Any]:
+        """Return the run-config that peers are to take: those of a simulation have the run's folder where it is now."""
+        return {**self.settings, **({"output-dir": str(self.path.parent)} if simulation else {})}
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         """See ``RunFolder``; written from ``go_on`` on."""
         if self._goes_on:

@@ -69,7 +69,7 @@ def _relay(
     folder.describe({**_describe(plan), "exchanges": len(plan)})
     facts = RunFacts(plan.peers, folder.path.name, post.simulation, plan.rounds)
     if earlier:
-        facts = replace(facts, resumed=True, settings=earlier.settings)
+        facts = replace(facts, resumed=True, settings=earlier.settings_of_peers(post.simulation))
     places, claims = agree_on_places(post, nodes, facts, settings, clock, out)
     introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
     facts = replace(facts, introductions=introductions)

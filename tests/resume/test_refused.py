@@ -55,6 +55,13 @@ def test_what_is_no_run(tmp_path: Path) -> None:
         go_on(tmp_path / "nothing")
 
 
+@pytest.mark.parametrize("nowhere", ["/", "..", "."])
+def test_what_names_no_folder_begins_no_other_run(nowhere: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, RecordsError)):
+        go_on(Path(nowhere), **{"output-dir": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_peer_that_has_lost_all(folder: Path) -> None:
     for path in (folder / "checkpoints").glob("peer-2-*"):
         path.unlink()
