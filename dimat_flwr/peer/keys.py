@@ -1,6 +1,6 @@
 """A peer's keys in a run: introduced in the handshake, those of the others pinned at the start, then used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def protection(
     if instruction.introductions:
         others = {place: text for place, text in instruction.introductions.items() if place != instruction.peer}
         if not trust.introductions:
-            _meet(config, instruction, others)
+            meet(config, instruction)
             trust.introductions = others
             _warn(config, record)
         elif others != trust.introductions:
@@ -115,8 +115,14 @@ def protection(
     return Protection(own, instruction.peer, nonce, trust.introductions, trust.heard, seal=config.security.seal)
 
 
-def _meet(config: Config, instruction: Instruction, others: Mapping[int, str]) -> None:
-    """Check whom the relay introduces."""
+def meet(config: Config, instruction: Instruction) -> None:
+    """Check whom the relay introduces.
+
+    Raises:
+        IdentityError: an introduction, or the file of known peers, is malformed.
+        PeerSetupError: somebody has another key than ``known_peers`` lists, or does not seal where this peer does.
+    """
+    others = {place: text for place, text in instruction.introductions.items() if place != instruction.peer}
     found = {place: read_introduction(text) for place, text in others.items()}
     unlike = [place for place, introduction in found.items() if introduction.seals != config.security.seal]
     if unlike:

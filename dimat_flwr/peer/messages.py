@@ -16,7 +16,7 @@ from dimat_flwr.config import Config
 from dimat_flwr.learning import steps_taken
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
-from dimat_flwr.peer.keys import introduce
+from dimat_flwr.peer.keys import introduce, meet
 from dimat_flwr.peer.memory import LostStateError, Memory, most_spent, require_checkpoints
 from dimat_flwr.peer.setup import check_setup
 from dimat_flwr.peer.state import Trust, load_state, save_state
@@ -33,7 +33,8 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
 
     Args:
         kind: ``names.SETUP_MESSAGE`` (join a run: claim a place, check data, model, device and disk),
-            ``names.RESTORE_MESSAGE`` (go back to what a run that is gone on with needs, and answer again) or
+            ``names.MEET_MESSAGE`` (see whom the relay introduces), ``names.RESTORE_MESSAGE`` (go back to what a run
+            that is gone on with needs, and answer again) or
             ``names.EXCHANGE_MESSAGE`` (do one exchange).
         content: the message's records.
         state: what the peer keeps from message to message; changed in place, and only if all went well.
@@ -46,12 +47,15 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         config = configuration(instruction.settings or run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
             return _set_up(config, instruction, node_config, state)
+        if kind == names.MEET_MESSAGE:
+            meet(config, instruction)
+            return _reply(Report())
         if kind == names.RESTORE_MESSAGE:
             return _restore(config, instruction, state)
         return _exchange(config, instruction, content, state)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
-        if kind == names.SETUP_MESSAGE:
+        if kind in (names.SETUP_MESSAGE, names.MEET_MESSAGE):
             return _reply(Report(place=_place(node_config), problem=_said(error)))
         return _reply(Report(error=traceback.format_exc()))
 
