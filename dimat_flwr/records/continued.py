@@ -88,6 +88,10 @@ class ContinuedFolder(RunFolder):
         else:
             self._facts = {**self._facts, **facts}
 
+    def require_ended(self) -> None:
+        """Refuse a run that somebody else has taken up since this began; raises ``RecordsError``."""
+        _load_ended(self.path)
+
     def go_on(self, holds: Callable[[Stamped], bool], was_read: Callable[[int, str, int], bool]) -> None:
         """Take up the record.
 
@@ -98,7 +102,7 @@ class ContinuedFolder(RunFolder):
         Raises:
             RecordsError: somebody else has taken it up meanwhile, or it cannot be read or written.
         """
-        _load_ended(self.path)
+        self.require_ended()
         now = time.monotonic()
         self._begun = now - (self._state.get("wall_seconds") or 0.0)
         self._started = self._state.get("started") or self._started

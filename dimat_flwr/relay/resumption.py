@@ -91,8 +91,9 @@ class Resumption:
 
         Raises:
             SetupError: a peer does not answer, or does not have any more what it had.
-            RecordsError: the record cannot be read or written.
+            RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
+        self._folder.require_ended()  # for peers remove what that run has let them keep
         asked: dict[str, tuple[int, int | None]] = {}
         nodes: dict[str, int] = {}
         for peer, claim in self._claims.items():
