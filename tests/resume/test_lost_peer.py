@@ -25,6 +25,15 @@ class Losing(Unequal):
         return super().answer(peer, kind, content)
 
 
+class Broken(Unequal):
+    """Its device cannot take part any more, and says so."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        if peer == LOST and kind == names.SETUP_MESSAGE:
+            return RecordDict({names.REPORT: Report(place=LOST, problem="no data").to_record()})
+        return super().answer(peer, kind, content)
+
+
 class Unplugged(Unequal):
     """Its node is not there any more."""
 
@@ -38,7 +47,7 @@ def _of_the_lost(folder: Path) -> tuple[list[Any], list[str]]:
     return told, sorted(line for line in lines if line.split(",")[3] == str(LOST))
 
 
-@pytest.mark.parametrize("kind", [Unequal, Unplugged])
+@pytest.mark.parametrize("kind", [Unequal, Broken, Unplugged])
 def test_its_events_and_bytes_stay(kind: type[Unequal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(tmp_path / "begun", algorithm="weight_averaging", topology="fully_connected")
     monkeypatch.setattr(interrupted, "Unequal", Losing)
