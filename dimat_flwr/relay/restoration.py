@@ -138,7 +138,11 @@ class _Search:
         self._peers = range(plan.peers)
         self._end = len(plan) if plan.shared is None else plan.shared
         self._alive = [peer for peer in self._peers if peer not in told.failed]
-        self._finished = [max((n for n in standings[p].kept if n < self._end), default=-1) for p in self._peers]
+        # A peer that is out has nobody who would notice that it claims too much: what it had told of is what counts.
+        most = {peer: min(self._end - 1, told.done.get(peer, -1)) for peer in told.failed}
+        self._finished = [
+            max((n for n in standings[p].kept if n <= most.get(p, self._end - 1)), default=-1) for p in self._peers
+        ]
         if all_or_none and min((self._finished[peer] for peer in self._alive), default=-1) < 0:
             self._finished = [-1] * plan.peers
         self._coming = [self._jump(peer, self._finished[peer]) for peer in self._peers]

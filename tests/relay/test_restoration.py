@@ -126,7 +126,8 @@ def test_a_late_peer_is_moved_on_and_one_that_lost_what_it_told_is_not() -> None
 def test_who_has_failed_stays_out_and_what_it_had_published_is_read() -> None:
     plan = make_plan(3, 4)
     standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset({0, 1}))]
-    found: Restoration[str] = find_out(plan, standings, Told(failed=frozenset({2})), nobody_is_late=True)
+    told = Told(failed=frozenset({2}), done={2: 1})
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=True)
     dispatcher: Dispatcher[str] = Dispatcher(plan, 3)
     contents = {(p.source, p.number): dict.fromkeys(range(3), f"{p.source}@{p.number}") for p in found.publications}
     dispatcher.restore(found.with_contents(contents), 0.0)
@@ -209,3 +210,13 @@ def test_nobody_is_moved_on_to_where_one_peer_says_that_it_is(kept: set[int], li
     with pytest.raises(SetupError, match="peer 3 says that it has finished exchange") as refused:
         find_out(plan, [*honest, Standing(frozenset(kept))], told, nobody_is_late=simulation)
     assert "needed in exchange 7 what peer 2 has not published: that one has come to exchange 5" in str(refused.value)
+
+
+def test_who_has_failed_publishes_nothing_more() -> None:
+    """Though its node is there, and says that it has done the rest by itself."""
+    plan = make_plan(3, 9)
+    standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset(range(9)))]
+    told = Told(failed=frozenset({2}), done={0: 1, 1: 1, 2: 0})
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=True)
+    assert [p.number for p in found.publications if p.source == 2] == []
+    assert found.keeps(2) == [0]
