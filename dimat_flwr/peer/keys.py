@@ -11,7 +11,7 @@ from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.memory import memory_folder
 from dimat_flwr.peer.nonce_file import NonceFile
 from dimat_flwr.peer.state import Trust
-from dimat_flwr.security.identity import Identity, Introduction, new_nonce, read_introduction
+from dimat_flwr.security.identity import Identity, Introduction, PublicIdentity, new_nonce, read_introduction
 from dimat_flwr.security.key_files import read_identity, read_known_peers
 from dimat_flwr.security.protection import Protection
 from dimat_flwr.wire.instruction import Instruction
@@ -120,10 +120,20 @@ def meet(config: Config, instruction: Instruction) -> None:
 
     Raises:
         IdentityError: an introduction, or the file of known peers, is malformed.
-        PeerSetupError: somebody has another key than ``known_peers`` lists, or does not seal where this peer does.
+        PeerSetupError: somebody has another key than ``known_peers`` lists, or that of somebody else, or does not seal
+            where this peer does.
     """
-    others = {place: text for place, text in instruction.introductions.items() if place != instruction.peer}
-    found = {place: read_introduction(text) for place, text in others.items()}
+    found = {place: read_introduction(text) for place, text in instruction.introductions.items()}
+    holders: dict[PublicIdentity, list[int]] = {}
+    for place, introduction in found.items():
+        holders.setdefault(introduction.public, []).append(place)
+    for places in holders.values():
+        if len(places) > 1:
+            raise PeerSetupError(
+                f"{_peers(places)} have one and the same key, so that each could speak for the others: make a key-file "
+                "on every device by itself with dimat-flwr keys new"
+            )
+    found.pop(instruction.peer, None)
     unlike = [place for place, introduction in found.items() if introduction.seals != config.security.seal]
     if unlike:
         raise PeerSetupError(f"{_peers(unlike)} and this peer do not agree on security.seal")

@@ -283,6 +283,13 @@ def test_a_peer_with_another_key_than_the_others_know_is_named_before_anything_i
     assert Run(next((tmp_path / "run").iterdir())).events() == []
 
 
+def test_a_key_file_that_was_copied_to_another_device_is_found_before_anything_is_trained(tmp_path: Path) -> None:
+    keys = key_files(tmp_path).split(" security.known_peers")[0]
+    copied = {2: {"key-file": str(tmp_path / "key-1")}}
+    with pytest.raises(SetupError, match="every peer: peers 1, 2 have one and the same key"):
+        meddled(tmp_path / "run", keys, nodes=copied, simulation=False)
+
+
 def test_without_known_peers_the_relay_could_and_everybody_is_told(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
