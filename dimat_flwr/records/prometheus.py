@@ -27,27 +27,28 @@ def _families(run: RunStanding) -> Iterator[Family]:
     summary, named = run.summary, {"run": run.name}
     what = {key: summary.get(key) or "" for key in ("algorithm", "topology", "dataset")}
     planned = summary.get("rounds_planned")
-    yield from (
+    of_run: list[Family] = [
         ("run_info", "gauge", "What the run is.", [({**named, **what}, 1)]),
         ("run_status", "gauge", "1 for the status that the run has.",
-                [({**named, "status": status}, summary["status"] == status) for status in get_args(Status)]),
+         [({**named, "status": status}, summary["status"] == status) for status in get_args(Status)]),
         ("run_heartbeat_timestamp_seconds", "gauge", "When the relay gave its last sign of life.",
-                [(named, datetime.fromisoformat(summary["heartbeat"]).timestamp())]),
+         [(named, datetime.fromisoformat(summary["heartbeat"]).timestamp())]),
         ("run_round", "gauge", "The last round that all peers in the run told of; -1 before the start.",
-                [(named, run.round)]),
+         [(named, run.round)]),
         ("run_rounds_planned", "gauge", "How many rounds the run shall have.", [(named, planned)]),
         ("run_bytes_total", "counter", "Bytes sent over all edges.", [(named, summary["bytes_total"])]),
         ("run_final_accuracy_percent", "gauge", "Mean over the saved models, at the end.",
-                [(named, summary["final_accuracy"])]),
-    )  # fmt: skip
+         [(named, summary["final_accuracy"])]),
+    ]  # fmt: skip
+    yield from of_run
     yield from _of_peers(run)
 
 
 def _of_peers(run: RunStanding) -> Iterator[Family]:
     named = {peer: {"run": run.name, "peer": peer} for peer in run.peers}
     yield ("peer_state", "gauge", "1 for the state that the peer is in.",
-                  [({**named[peer], "state": state}, standing.state == state)
-                   for peer, standing in run.peers.items() for state in PEER_STATES])  # fmt: skip
+           [({**named[peer], "state": state}, standing.state == state)
+            for peer, standing in run.peers.items() for state in PEER_STATES])  # fmt: skip
     figures = {
         "peer_round": ("gauge", "The last round that the peer told of; -1 before the start.", "round"),
         "peer_accuracy_percent": ("gauge", "The last accuracy that the peer reported.", "accuracy"),
@@ -57,8 +58,8 @@ def _of_peers(run: RunStanding) -> Iterator[Family]:
     for name, (kind, text, key) in figures.items():
         yield (name, kind, text, [(named[peer], getattr(found, key)) for peer, found in run.peers.items()])
     yield ("peer_events_total", "counter", "How often the peer was away, late, asked again, rejected or warned.",
-                  [({**named[peer], "event": event}, standing.counts[event])
-                   for peer, standing in run.peers.items() for event in COUNTED])  # fmt: skip
+           [({**named[peer], "event": event}, standing.counts[event])
+            for peer, standing in run.peers.items() for event in COUNTED])  # fmt: skip
 
 
 def _text(name: str, kind: str, text: str, samples: Iterable[Sample]) -> str:
