@@ -15,6 +15,12 @@ def setup(message: Message, context: Context) -> Message:
     return _answer(message, context)
 
 
+@app.query("meet")
+def meet(message: Message, context: Context) -> Message:
+    """Look at whom the relay introduces, in a run that signs."""
+    return _answer(message, context)
+
+
 @app.query("restore")
 def restore(message: Message, context: Context) -> Message:
     """Go back to what a run that is gone on with needs, and answer an exchange once more."""

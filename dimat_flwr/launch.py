@@ -47,8 +47,8 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     place = find_run(run_config, conf_dir)
     earlier = None if place is None else _open(*place)
     if place and earlier:
-        run_config = with_news(earlier.settings, run_config, place[0])
-    config = load_config(run_config, {}, conf_dir)
+        run_config = with_news(earlier.settings, run_config)
+    config = load_config({**run_config, "output-dir": place[0]} if place else run_config, {}, conf_dir)
     rounds_before = config.rounds
     if earlier:
         rounds_before = _require_continuable(earlier, config)

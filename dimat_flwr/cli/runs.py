@@ -10,17 +10,19 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run, also one that was cut short.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, also of some that were cut short.")],
 ) -> None:
-    """Draw plots and report of a run again from its records, and say how it stands."""
+    """Draw plots and report of runs again from their records, and say how each stands."""
     from dimat_flwr.records import RecordsError, replay
     from dimat_flwr.records.headline import final_line
 
-    with told_in_one_line(RecordsError):
-        summary = replay(folder)
-    why = f" ({summary['reason']})" if summary["reason"] else ""
-    page = (folder / "report.html").absolute()
-    Console().print(f"{summary['status']}{why}: {final_line(summary)}; report: {page}", soft_wrap=True, markup=False)
+    for folder in folders:
+        with told_in_one_line(RecordsError):
+            summary = replay(folder)
+        why = f" ({summary['reason']})" if summary["reason"] else ""
+        page = (folder / "report.html").absolute()
+        said = f"{summary['status']}{why}: {final_line(summary)}; report: {page}"
+        Console().print(said, soft_wrap=True, markup=False)
 
 
 def compare(

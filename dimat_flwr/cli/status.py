@@ -1,4 +1,4 @@
-"""``dimat-flwr status``: how a run stands, on one screen or for Prometheus."""
+"""``dimat-flwr status``: how runs stand, on the screen or for Prometheus."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,23 +17,24 @@ _ENDED = ("completed", "incomplete", "failed")
 
 
 def status(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run, where its relay writes it.")],
+    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, where their relays write them.")],
     prometheus: Annotated[
         Path | None, typer.Option(help="Write a file for Prometheus' textfile collector instead, such as dimat.prom.")
     ] = None,
 ) -> None:
-    """Show how a run stands: which round, and of each peer what it has done, whether it is there, and its bytes."""
+    """Show how runs stand: which round, and of each peer what it has done, whether it is there, and its bytes."""
     from dimat_flwr.records import RecordsError
     from dimat_flwr.records.files import replace_file
     from dimat_flwr.records.prometheus import prometheus_text
     from dimat_flwr.records.standing import read_standing
 
     with told_in_one_line(RecordsError):
-        run = read_standing(folder)
+        runs = [read_standing(folder) for folder in folders]
         if prometheus is not None:
-            replace_file(prometheus, prometheus_text(run).encode())
+            replace_file(prometheus, prometheus_text(runs).encode())
             return
-    _show(run)
+    for run in runs:
+        _show(run)
 
 
 def _show(run: "RunStanding") -> None:

@@ -25,32 +25,38 @@ def find_run(run_config: Scalars, conf_dir: Path) -> tuple[str, str] | None:
         conf_dir: the folder ``conf/``.
 
     Raises:
-        ConfigError: it names two places.
+        ConfigError: it names two places, or no folder of a run.
     """
-    wanted = str(run_config.get(RESUME, "")).rstrip("/")
+    wanted = str(run_config.get(RESUME, ""))
     if not wanted:
         return None
     folder, given = Path(wanted), str(run_config.get("output-dir", ""))
-    if folder.name == wanted:
+    if folder.name in ("", ".."):
+        raise ConfigError(
+            [f"{RESUME} '{wanted}' names no folder of a run; give its name below output-dir, or its path"]
+        )
+    if folder.name == wanted.rstrip("/"):
         base = given or str(OmegaConf.load(conf_dir / "config.yaml").output_dir)
-        return base, wanted
+        return base, folder.name
     base = str(folder.parent)
     if given and Path(given).expanduser() != Path(base).expanduser():
         raise ConfigError([f"{RESUME} '{wanted}' does not lie in output-dir '{given}'; leave output-dir out"])
     return base, folder.name
 
 
-def with_news(settings: Scalars, run_config: Scalars, output_dir: str) -> dict[str, Any]:
+def with_news(settings: Scalars, run_config: Scalars) -> dict[str, Any]:
     """Return a run's run-config with what is given now.
+
+    Its ``output-dir`` stays what it was: devices without one of their own have their files there, wherever the relay's
+    folder lies now.
 
     Args:
         settings: the run-config that the run had.
         run_config: that of now; what is empty in it stays as it was, and ``overrides`` are added to the old ones.
-        output_dir: the folder that the run's folder lies in.
     """
-    given = {key: value for key, value in run_config.items() if value != "" and key != RESUME}
+    given = {key: value for key, value in run_config.items() if value != "" and key not in (RESUME, "output-dir")}
     overrides = " ".join(filter(None, (str(one.get("overrides", "")) for one in (settings, given))))
-    return {**settings, **given, "overrides": overrides, "output-dir": output_dir}
+    return {**settings, **given, "overrides": overrides}
 
 
 def require_same(before: str, now: str) -> None:

@@ -146,6 +146,10 @@ class PrivacySettings:
     delta: float = Field(gt=0, lt=1)
     secret: Literal["auto", "always"]
 
+    def draws_secretly(self, simulation: bool) -> bool:
+        """Whether nobody can make the noise again, so that what is done twice tells of samples twice."""
+        return self.noise_multiplier is not None and (self.secret == "always" or not simulation)
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BatchNormSettings:

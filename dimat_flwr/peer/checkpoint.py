@@ -170,6 +170,13 @@ def _decode(data: bytes, about: Mapping[str, Any]) -> Checkpoint:
         raise ValueError("it is damaged")
     start = _LENGTH + int.from_bytes(body[:_LENGTH], "little")
     header = json.loads(bytes(body[_LENGTH:start]))
+    try:
+        return _unpack(header, body, start, about)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"another version of dimat-flwr has written it ({type(error).__name__}: {error})") from error
+
+
+def _unpack(header: Any, body: memoryview, start: int, about: Mapping[str, Any]) -> Checkpoint:
     if {name: header[name] for name in about} != about:
         raise ValueError("it is of another run")
     blobs = {}

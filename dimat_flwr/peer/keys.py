@@ -1,6 +1,6 @@
 """A peer's keys in a run: introduced in the handshake, those of the others pinned at the start, then used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.memory import memory_folder
 from dimat_flwr.peer.nonce_file import NonceFile
 from dimat_flwr.peer.state import Trust
-from dimat_flwr.security.identity import Identity, Introduction, new_nonce, read_introduction
+from dimat_flwr.security.identity import Identity, Introduction, PublicIdentity, new_nonce, read_introduction
 from dimat_flwr.security.key_files import read_identity, read_known_peers
 from dimat_flwr.security.protection import Protection
 from dimat_flwr.wire.instruction import Instruction
@@ -90,7 +90,7 @@ def protection(
     if instruction.introductions:
         others = {place: text for place, text in instruction.introductions.items() if place != instruction.peer}
         if not trust.introductions:
-            _meet(config, instruction, others)
+            meet(config, instruction)
             trust.introductions = others
             _warn(config, record)
         elif others != trust.introductions:
@@ -115,9 +115,25 @@ def protection(
     return Protection(own, instruction.peer, nonce, trust.introductions, trust.heard, seal=config.security.seal)
 
 
-def _meet(config: Config, instruction: Instruction, others: Mapping[int, str]) -> None:
-    """Check whom the relay introduces."""
-    found = {place: read_introduction(text) for place, text in others.items()}
+def meet(config: Config, instruction: Instruction) -> None:
+    """Check whom the relay introduces.
+
+    Raises:
+        IdentityError: an introduction, or the file of known peers, is malformed.
+        PeerSetupError: somebody has another key than ``known_peers`` lists, or that of somebody else, or does not seal
+            where this peer does.
+    """
+    found = {place: read_introduction(text) for place, text in instruction.introductions.items()}
+    holders: dict[PublicIdentity, list[int]] = {}
+    for place, introduction in found.items():
+        holders.setdefault(introduction.public, []).append(place)
+    for places in holders.values():
+        if len(places) > 1:
+            raise PeerSetupError(
+                f"{_peers(places)} have one and the same key, so that each could speak for the others: make a key-file "
+                "on every device by itself with dimat-flwr keys new"
+            )
+    found.pop(instruction.peer, None)
     unlike = [place for place, introduction in found.items() if introduction.seals != config.security.seal]
     if unlike:
         raise PeerSetupError(f"{_peers(unlike)} and this peer do not agree on security.seal")

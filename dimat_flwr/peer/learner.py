@@ -62,7 +62,7 @@ class Learner:
             rounds: the run's last round.
             simulation: whether all peers are in one; then nothing that is drawn need be secret.
         """
-        self._secret = config.privacy.secret == "always" or not simulation
+        self._secret = config.privacy.draws_secretly(simulation)
         self._config, self._state, self.peer, self.round = config, state, peer, round
         self.device = resolve_device(config.training.device)
         self._shell = caches.shell(config, self.device)

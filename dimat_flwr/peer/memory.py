@@ -14,10 +14,11 @@ from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
 from dimat_flwr.events import Note, clip
+from dimat_flwr.learning import Spent, steps_taken
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.saved_model import run_folder
-from dimat_flwr.peer.state import PeerState, kept_number, load_state, save_state
+from dimat_flwr.peer.state import PeerState, kept_account, kept_number, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import Report, read_report
@@ -61,6 +62,18 @@ def require_checkpoints(config: Config, instruction: Instruction, place: int) ->
     return folder
 
 
+def most_spent(config: Config, instruction: Instruction, records: RecordDict) -> Spent:
+    """Return the private steps that the peer knows to have taken, however far back it is asked to go.
+
+    None where noise follows from the seed: what is done again is then the same, and tells nothing new.
+    """
+    if not config.privacy.draws_secretly(instruction.simulation):
+        return []
+    folder = checkpoint_folder(config, instruction)
+    newest = [] if folder is None else folder.newest()[:1]
+    return max(kept_account(records), *(found.state.spent for found in newest), [], key=steps_taken)
+
+
 class Memory:
     """A peer's memory during one exchange.
 
@@ -76,7 +89,7 @@ class Memory:
             instruction: which exchange is asked for.
             records: Flower's ``context.state``.
         """
-        self._instruction, self._records = instruction, records
+        self._config, self._instruction, self._records = config, instruction, records
         self._folder = checkpoint_folder(config, instruction)
         self.notes: list[Note] = []
 
@@ -85,7 +98,7 @@ class Memory:
         found = None if self._folder is None else self._folder.at(self._instruction.number)
         if found is None:
             return None
-        save_state(found.state, self._records)
+        self._take_up(found.state)
         return found.reply
 
     def before(self) -> Callable[[], PeerState]:
@@ -111,8 +124,7 @@ class Memory:
             self._warn(
                 f"goes on from exchange {found.number} instead of {after}: what came later was lost with the disk"
             )
-        state = PeerState() if found is None else found.state
-        save_state(state, self._records)
+        self._take_up(PeerState() if found is None else found.state)
         return lambda: load_state(self._records)
 
     def keep(self, state: PeerState, reply: RecordDict) -> RecordDict:
@@ -125,6 +137,11 @@ class Memory:
                 told = read_report(reply[names.REPORT])
                 reply[names.REPORT] = Report(events=[*told.events, _warning(str(error))]).to_record()
         return reply
+
+    def _take_up(self, state: PeerState) -> None:
+        """Go back to a state; nothing is taken back of what the peer has published since."""
+        state.spent = max(state.spent, most_spent(self._config, self._instruction, self._records), key=steps_taken)
+        save_state(state, self._records)
 
     def _warn_of_damage(self) -> None:
         for damaged in self._folder.damaged if self._folder is not None else ():

@@ -6,6 +6,7 @@ stays what it was before the message, and the run goes on without the peer.
 
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ from dimat_flwr.config import Config
 from dimat_flwr.learning import steps_taken
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
-from dimat_flwr.peer.keys import introduce
-from dimat_flwr.peer.memory import LostStateError, Memory, require_checkpoints
+from dimat_flwr.peer.keys import introduce, meet
+from dimat_flwr.peer.memory import LostStateError, Memory, most_spent, require_checkpoints
 from dimat_flwr.peer.setup import check_setup
-from dimat_flwr.peer.state import PeerState, Trust, kept_account, load_state, save_state
+from dimat_flwr.peer.state import Trust, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.report import Report
@@ -32,7 +33,8 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
 
     Args:
         kind: ``names.SETUP_MESSAGE`` (join a run: claim a place, check data, model, device and disk),
-            ``names.RESTORE_MESSAGE`` (go back to what a run that is gone on with needs, and answer again) or
+            ``names.MEET_MESSAGE`` (see whom the relay introduces), ``names.RESTORE_MESSAGE`` (go back to what a run
+            that is gone on with needs, and answer again) or
             ``names.EXCHANGE_MESSAGE`` (do one exchange).
         content: the message's records.
         state: what the peer keeps from message to message; changed in place, and only if all went well.
@@ -45,12 +47,15 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         config = configuration(instruction.settings or run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
             return _set_up(config, instruction, node_config, state)
+        if kind == names.MEET_MESSAGE:
+            meet(config, instruction)
+            return _reply(Report())
         if kind == names.RESTORE_MESSAGE:
-            return _restore(config, instruction)
+            return _restore(config, instruction, state)
         return _exchange(config, instruction, content, state)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
-        if kind == names.SETUP_MESSAGE:
+        if kind in (names.SETUP_MESSAGE, names.MEET_MESSAGE):
             return _reply(Report(place=_place(node_config), problem=_said(error)))
         return _reply(Report(error=traceback.format_exc()))
 
@@ -71,10 +76,19 @@ def _set_up(config: Config, instruction: Instruction, node_config: Scalars, stat
     return _reply(Report(place=place, introduction=introduction, kept=kept, lost=lost))
 
 
-def _restore(config: Config, instruction: Instruction) -> RecordDict:
-    """Forget what came after the exchanges to keep, and answer one of them once more."""
+def _restore(config: Config, instruction: Instruction, state: RecordDict) -> RecordDict:
+    """Forget what came after the exchanges to keep, but for the account of it, and answer one of them once more."""
     folder = require_checkpoints(config, instruction, instruction.peer)
-    folder.forget_after(max(instruction.keep, default=-1))
+    last = max(instruction.keep, default=-1)
+    spent = most_spent(config, instruction, state)
+    if spent and (found := folder.at(last)) is not None and steps_taken(found.state.spent) < steps_taken(spent):
+        found.state.spent = spent
+        folder.save(replace(found, keep=tuple(instruction.keep)))
+    elif spent and last < 0:
+        own = load_state(state)
+        own.spent = spent
+        save_state(own, state)
+    folder.forget_after(last)
     if instruction.number not in instruction.keep:
         return _reply(Report())
     found = folder.at(instruction.number)
@@ -87,16 +101,7 @@ def _exchange(config: Config, instruction: Instruction, content: RecordDict, sta
     memory = Memory(config, instruction, state)
     if (answered := memory.answered()) is not None:
         return answered
-    account, kept = kept_account(state), memory.before()
-
-    def before() -> PeerState:
-        """Return the state to go on from; a peer that goes back takes nothing back of what it has published."""
-        found = kept()
-        if steps_taken(found.spent) < steps_taken(account):
-            found.spent = list(account)
-        return found
-
-    done = work_off(config, instruction, content, before)
+    done = work_off(config, instruction, content, memory.before())
     done.state.number = instruction.number
     reply = _reply(Report(events=[*memory.notes, *done.events]))
     for name, record in done.outbox.items():

@@ -14,6 +14,7 @@ from dimat_flwr.learning import PrivacyError, autocast, resolve_device
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.initial_state import check_initial_file
+from dimat_flwr.peer.memory import memory_folder
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.wire.instruction import Instruction
 
@@ -40,8 +41,8 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
         DataError: files are missing, or the partition leaves a peer without data.
         DeviceError: there is no such device.
         PrivacyError: the network lets samples meet, or delta is too large for so few samples.
-        PeerSetupError: the model's folder cannot be written, the file of first weights does not fit, or the
-            configuration asks for what this peer cannot do.
+        PeerSetupError: the model's folder or that of checkpoints cannot be written, the file of first weights does not
+            fit, or the configuration asks for what this peer cannot do.
     """
     device = resolve_device(config.training.device)
     autocast(device, config.training.precision)
@@ -52,7 +53,10 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     check_network(config, network, device)
     _check_privacy(config, network, device, max(len(own) for own in (parts if place < 0 else parts[place : place + 1])))
     check_initial_file(config, network.state_dict(), place)
-    _require_writable(run_folder(config, instruction.run) / "models", _model_bytes(network))
+    size = _model_bytes(network)
+    _require_writable(run_folder(config, instruction.run) / "models", size, "the model", "output-dir")
+    if (memory := memory_folder(config, instruction)) is not None:
+        _require_writable(memory, size, "checkpoints", "state-dir")
     if config.instruments.gathers and not (instruction.simulation or config.instruments.outside_simulation):
         raise PeerSetupError(_GATHERS)
     pools = config.algorithm.pools_data or config.final_merge.pools_data
@@ -87,7 +91,7 @@ def _model_bytes(network: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
 
 
-def _require_writable(folder: Path, size: int) -> None:
+def _require_writable(folder: Path, size: int, what: str, key: str) -> None:
     """Write a file that no other process knows of: simulated peers share the folder and come all at once."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,10 +103,10 @@ def _require_writable(folder: Path, size: int) -> None:
             os.close(handle)
             os.unlink(name)
     except OSError as error:
-        raise PeerSetupError(f"the model cannot be saved in {folder}: {error.strerror}; set output-dir") from error
+        raise PeerSetupError(f"{what} cannot be saved in {folder}: {error.strerror}; set {key}") from error
     free = shutil.disk_usage(folder).free
     if free < 3 * size:
         raise PeerSetupError(
             f"{folder} has {free / 1e6:.0f} MB free, too little for a model of {size / 1e6:.0f} MB that is written "
-            "anew before the old one goes; free some space or set output-dir"
+            f"anew before the old one goes; free some space or set {key}"
         )

@@ -77,12 +77,20 @@ class ContinuedFolder(RunFolder):
         """Take the run-config that the run goes on with."""
         self.settings = dict(run_config)
 
+    def settings_of_peers(self, simulation: bool) -> dict[str, Any]:
+        """Return the run-config that peers are to take: those of a simulation have the run's folder where it is now."""
+        return {**self.settings, **({"output-dir": str(self.path.parent)} if simulation else {})}
+
     def describe(self, facts: Mapping[str, Any]) -> None:
         """See ``RunFolder``; written from ``go_on`` on."""
         if self._goes_on:
             super().describe(facts)
         else:
             self._facts = {**self._facts, **facts}
+
+    def require_ended(self) -> None:
+        """Refuse a run that somebody else has taken up since this began; raises ``RecordsError``."""
+        _load_ended(self.path)
 
     def go_on(self, holds: Callable[[Stamped], bool], was_read: Callable[[int, str, int], bool]) -> None:
         """Take up the record.
@@ -94,7 +102,7 @@ class ContinuedFolder(RunFolder):
         Raises:
             RecordsError: somebody else has taken it up meanwhile, or it cannot be read or written.
         """
-        _load_ended(self.path)
+        self.require_ended()
         now = time.monotonic()
         self._begun = now - (self._state.get("wall_seconds") or 0.0)
         self._started = self._state.get("started") or self._started

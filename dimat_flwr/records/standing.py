@@ -17,6 +17,7 @@ from dimat_flwr.events import (
     Note,
     PeerEvent,
     Rejected,
+    Resumed,
     Returned,
     Stamped,
 )
@@ -68,7 +69,7 @@ class Standing:
             case Returned():
                 self.counts["returned"] += 1
                 self._become("active", when.round)
-            case CaughtUp():
+            case CaughtUp() | Resumed():
                 self._become("active", when.round)
             case Rejected():  # by this peer or, on its way to it, by the relay: it says nothing about how far it is
                 self.counts["rejected"] += 1
@@ -77,7 +78,7 @@ class Standing:
 
     def _told(self, event: PeerEvent, when: Stamped) -> None:
         self.round, self.exchange = when.round, when.exchange
-        if self.state == "away":
+        if self.state in ("away", "late"):  # what it tells comes with an answer
             self._become("active", when.round)
         match event:
             case Evaluation(accuracy=accuracy) if accuracy is not None:

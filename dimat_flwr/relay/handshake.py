@@ -71,6 +71,8 @@ def agree_on_places(
             claims.append(Claim(node, -1, "Flower refused the first message to it; is the node still connected?"))
     for node, reply in answers(post, waiting, settings, clock):
         claims.append(claim_of(node, reply))
+    if facts.resumed:  # nothing is asked of a peer that is out, so it need not be able to do anything
+        claims = [claim for claim in claims if not (claim.problem and claim.place in without)]
     # In order of place and node, so that places and errors do not depend on who answered first.
     places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers, without)
     _log.info("%d peers are ready", len(claims))

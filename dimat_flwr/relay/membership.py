@@ -50,7 +50,7 @@ def assign_places(claims: Sequence[Claim], peers: int, without: Collection[int] 
         SetupError: a node cannot take part, or some sign or seal and others do not.
         MembershipError: two nodes claim one place, or one claims a place that does not exist, or nobody claims one.
     """
-    _require_no_problem(claims)
+    require_no_problem(claims)
     _require_one_mode(claims)
     places: dict[int, int] = {}
     for claim in claims:
@@ -77,7 +77,8 @@ def assign_places(claims: Sequence[Claim], peers: int, without: Collection[int] 
     return [places.get(place, -1) for place in range(peers)]
 
 
-def _require_no_problem(claims: Sequence[Claim]) -> None:
+def require_no_problem(claims: Sequence[Claim]) -> None:
+    """Raise ``SetupError`` where a node cannot take part, with who and why."""
     by_problem: dict[str, list[str]] = {}
     for claim in claims:
         if claim.problem:

@@ -40,15 +40,17 @@ class Told:
 
     Attributes:
         failed: peers that are out.
-        done: peer -> the last exchange that it told something of.
+        done: peer -> the last exchange that it told something of, or that the run was gone on with from before.
         jumps: peer -> exchange after which it was moved on, being late -> the exchange it went on with.
         missed: (source, reader) that went without each other at some time.
+        without: (source, reader, exchange) in which the reader did not wait for the source.
     """
 
     failed: frozenset[int] = frozenset()
     done: Mapping[int, int] = field(default_factory=dict)
     jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     missed: frozenset[tuple[int, int]] = frozenset()
+    without: frozenset[tuple[int, int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Restoration(Generic[T]):
         read_before: reader -> (source, number): what it read in the exchange it finished last.
         repeats: peer -> up to which exchange it does again what it had done before.
         undelivered: (name of exchange, source, reader): who may not have got what was published last.
+        end: how many exchanges, from the first, are those of the run so far.
     """
 
     finished: Sequence[int]
@@ -93,6 +96,7 @@ class Restoration(Generic[T]):
     read_before: Mapping[int, Sequence[tuple[int, int]]]
     repeats: Mapping[int, int]
     undelivered: Collection[tuple[str, int, int]]
+    end: int
 
     def keeps(self, peer: int) -> list[int]:
         """Return the exchanges of a peer whose checkpoints are gone on from, ascending."""
@@ -122,7 +126,8 @@ def find_out(plan: Plan, standings: Sequence[Standing], told: Told, *, nobody_is
         all_or_none: whether it is begun anew where a peer has not finished the start: peers that sign meet there.
 
     Raises:
-        SetupError: there is nothing to go on from or to go on with, or something is missing that a peer needs.
+        SetupError: there is nothing to go on from or to go on with, something is missing that a peer needs, or a peer
+            says that it has come further than it can have.
     """
     return _Search(plan, standings, told, all_or_none).result(nobody_is_late)
 
@@ -133,7 +138,11 @@ class _Search:
         self._peers = range(plan.peers)
         self._end = len(plan) if plan.shared is None else plan.shared
         self._alive = [peer for peer in self._peers if peer not in told.failed]
-        self._finished = [max((n for n in standings[p].kept if n < self._end), default=-1) for p in self._peers]
+        # A peer that is out has nobody who would notice that it claims too much: what it had told of is what counts.
+        most = {peer: min(self._end - 1, told.done.get(peer, -1)) for peer in told.failed}
+        self._finished = [
+            max((n for n in standings[p].kept if n <= most.get(p, self._end - 1)), default=-1) for p in self._peers
+        ]
         if all_or_none and min((self._finished[peer] for peer in self._alive), default=-1) < 0:
             self._finished = [-1] * plan.peers
         self._coming = [self._jump(peer, self._finished[peer]) for peer in self._peers]
@@ -144,6 +153,7 @@ class _Search:
 
     def result(self, nobody_is_late: bool) -> Restoration[T]:
         self._require_something_to_do()
+        self._require_possible()
         late, faults = set(), []
         for peer in self._alive:
             fault = self._fault(peer)
@@ -172,6 +182,7 @@ class _Search:
             read_before=self._read_before(),
             repeats=self._repeats(),
             undelivered=self._undelivered(),
+            end=self._end,
         )
 
     def _jump(self, peer: int, number: int) -> int:
@@ -192,6 +203,29 @@ class _Search:
                 f"nothing was trained: the run is complete, all peers have done its {self._plan.rounds} rounds; to go "
                 "on with it give more rounds"
             )
+
+    def _require_possible(self) -> None:
+        """Refuse a peer that cannot have come so far: others would count as late, and be moved on to where it is."""
+        had = self._had()
+        for peer in self._alive:
+            known = self._told.done.get(peer, -1)
+            for number in range(max(known, min(had.values())) + 1, self._finished[peer] + 1):
+                if self._was_moved_past(peer, number):
+                    continue
+                for source in self._plan[number].mixing.sources(peer):
+                    if (
+                        had.get(source, number) < number - 1
+                        and (source, peer, number) not in self._told.without
+                        and not self._was_moved_past(source, number)
+                    ):
+                        raise SetupError(
+                            f"nothing was trained. peer {peer} says that it has finished exchange "
+                            f"{self._finished[peer]}, for which it needed in exchange {number} what peer {source} has "
+                            f"not published: that one has come to exchange {had[source]}, and the record does not say "
+                            f"that peer {peer} went on without it. Either its files peer-{peer}-*.checkpoint are not "
+                            f"of this run, or the record has lost its last lines: then remove those from "
+                            f"{number:08} on there"
+                        )
 
     def _fault(self, peer: int) -> tuple[int, int] | None:
         """Return the first exchange for which a peer lacks what a source has published, and the source."""
@@ -240,16 +274,21 @@ class _Search:
 
     def _repeats(self) -> dict[int, int]:
         """Return up to where each peer had come, as its files, the record and its readers show it."""
-        had = {
-            peer: min(self._end - 1, max(self._told.done.get(peer, -1), *self._standings[peer].lost, -1))
-            for peer in self._alive
-        }
+        had = self._had()
         for reader in self._alive:
             read = self._finished[reader]
             for source in self._plan[read].mixing.sources(reader) if read > 0 else ():
                 if source in had and not self._was_moved_past(source, read):
                     had[source] = max(had[source], read - 1)
         return {peer: number for peer, number in had.items() if number > self._finished[peer]}
+
+    def _had(self) -> dict[int, int]:
+        """Return up to where each peer had come, as its files and the record show it."""
+        return {
+            peer: max(self._finished[peer], min(self._end - 1, max(self._told.done.get(peer, -1),
+                                                                   *self._standings[peer].lost, -1)))
+            for peer in self._alive
+        }  # fmt: skip
 
     def _undelivered(self) -> list[tuple[str, int, int]]:
         first = min((self._coming[peer] for peer in self._alive), default=0)

@@ -35,6 +35,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     done: dict[int, int] = {}
     jumps: dict[int, dict[int, int]] = {}
     missed: set[tuple[int, int]] = set()
+    without: set[tuple[int, int, int]] = set()
     for stamped in events:
         number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
         match stamped.event:
@@ -42,6 +43,10 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 failed.add(peer)
             case Late(reader=reader):
                 missed.add((peer, reader))
+                if number is not None:
+                    without.add((peer, reader, number))
+            case Resumed(after=after):
+                done[peer] = after  # what it had told of later exchanges it has done again since, or has yet to do
             case CaughtUp(exchanges_skipped=skipped) if number is not None:
                 jumps.setdefault(peer, {})[number] = number + 1 + skipped
                 missed |= {
@@ -49,7 +54,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 }
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
-    return Told(frozenset(failed), done, jumps, frozenset(missed))
+    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without))
 
 
 class Resumption:
@@ -86,8 +91,9 @@ class Resumption:
 
         Raises:
             SetupError: a peer does not answer, or does not have any more what it had.
-            RecordsError: the record cannot be read or written.
+            RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
+        self._folder.require_ended()  # for peers remove what that run has let them keep
         asked: dict[str, tuple[int, int | None]] = {}
         nodes: dict[str, int] = {}
         for peer, claim in self._claims.items():
@@ -156,17 +162,21 @@ class Resumption:
         """Leave out of the record what will be done again, and add what peers told and the relay did not write down."""
         written: Counter[str] = Counter()
 
+        def is_done(peer: int, number: int | None) -> bool:
+            # What a peer that is out has done stays done, whatever its node says or if there is none any more.
+            last = self._found.end - 1 if peer in self._found.failed else self._found.finished[peer]
+            return number is not None and number <= last
+
         def holds(stamped: Stamped) -> bool:
             if not isinstance(stamped.event, _BY_PEERS):
                 return True
             number = self._plan.number_of(stamped.round, stamped.exchange)
             if number == self._found.finished[stamped.peer]:
                 written[json.dumps(stamped.to_line())] += 1
-            return number is not None and number <= self._found.finished[stamped.peer]
+            return is_done(stamped.peer, number)
 
         def was_read(round: int, exchange: str, reader: int) -> bool:
-            number = self._plan.number_of(round, exchange)
-            return number is not None and number <= self._found.finished[reader]
+            return is_done(reader, self._plan.number_of(round, exchange))
 
         self._folder.go_on(holds, was_read)
         for stamped in newest:

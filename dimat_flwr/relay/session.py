@@ -10,6 +10,7 @@ from dimat_flwr.records.run_folder import RunFolder
 from dimat_flwr.relay.clock import Clock, SystemClock
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import agree_on_places, wait_for_nodes
+from dimat_flwr.relay.meeting import let_all_meet
 from dimat_flwr.relay.membership import SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.post import Post
@@ -69,10 +70,12 @@ def _relay(
     folder.describe({**_describe(plan), "exchanges": len(plan)})
     facts = RunFacts(plan.peers, folder.path.name, post.simulation, plan.rounds)
     if earlier:
-        facts = replace(facts, resumed=True, settings=earlier.settings)
+        facts = replace(facts, resumed=True, settings=earlier.settings_of_peers(post.simulation))
     places, claims = agree_on_places(post, nodes, facts, settings, clock, out)
     introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
     facts = replace(facts, introductions=introductions)
+    if introductions and not earlier:  # in a run that is gone on with they have met
+        let_all_meet(post, claims, facts, settings, clock)
     resumption = Resumption(post, earlier, plan, facts, claims) if earlier else None
     if resumption:
         resumption.bring_back(settings, clock)

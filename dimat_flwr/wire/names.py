@@ -4,6 +4,7 @@ INSTRUCTION = "instruction"
 REPORT = "report"
 
 SETUP_MESSAGE = "query.setup"
+MEET_MESSAGE = "query.meet"
 RESTORE_MESSAGE = "query.restore"
 EXCHANGE_MESSAGE = "train.exchange"
 

@@ -1,5 +1,7 @@
 """What a peer keeps on its disk is always something valid, whenever it is killed, and it goes on from there."""
 
+import hashlib
+import json
 import os
 import random
 import subprocess
@@ -222,3 +224,36 @@ def test_killed_at_any_step_of_writing_the_newest_is_whole_and_so_is_the_one_bef
         for number in kept:
             assert_is(folder.at(number), number)
         saved = kept[-1] if kept else -1
+
+
+def _with_header(data: bytes, change: Any) -> bytes:
+    """Return a checkpoint as another version may have written it: whole, with other facts."""
+    size = int.from_bytes(data[32:40], "little")
+    header = json.loads(data[40 : 40 + size])
+    change(header)
+    text = json.dumps(header).encode()
+    body = len(text).to_bytes(8, "little") + text + data[40 + size :]
+    return hashlib.sha256(body).digest() + body
+
+
+CHANGES = {
+    "no keep": lambda header: header.pop("keep"),
+    "no number": lambda header: header.pop("number"),
+    "no facts": lambda header: header.update(facts={}),
+    "more of keys": lambda header: header["facts"]["trust"].update(version=2),
+    "no sizes": lambda header: header.update(sizes=[]),
+    "no state": lambda header: header["sizes"].pop("state"),
+    "records of a kind": lambda header: header.update(records={"report": None}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_version_s_is_not_taken_and_said_to_be_one(tmp_path: Path, change: str) -> None:
+    folder = CheckpointFolder(tmp_path, "run", 3)
+    for number in (4, 5):
+        folder.save(checkpoint(number))
+    newest = max(tmp_path.iterdir())
+    newest.write_bytes(_with_header(newest.read_bytes(), CHANGES[change]))
+    assert folder.survey()[:2] == ([4], [5])
+    assert "another version of dimat-flwr has written it" in folder.damaged[0]
+    assert_is(folder.find(5), 4)

@@ -9,6 +9,7 @@ import pytest
 from dimat_flwr.events import Final
 from dimat_flwr.peer import session
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
+from dimat_flwr.relay import SetupError
 from dimat_flwr.wire.instruction import Instruction
 from tests.in_process_app import run_app
 
@@ -48,3 +49,10 @@ def test_a_checkpoint_that_cannot_be_written_below_a_long_path_is_a_warning(
     warned = [event["values"]["text"] for event in run.events("note") if event["name"] == "warning"]
     assert len(warned) == 4
     assert all(text.endswith("a-long-path: No space left on device") for text in warned)
+
+
+def test_a_place_for_checkpoints_that_cannot_be_written_to_is_found_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    overrides = f"{QUICK} checkpoint.save=always checkpoint.dir={tmp_path}/file"
+    with pytest.raises(SetupError, match=r"every peer: checkpoints cannot be saved in .*file.*; set state-dir"):
+        run_app(tmp_path / "out", 2, rounds=1, algorithm="weight_averaging", overrides=overrides)

@@ -202,28 +202,75 @@ def test_every_algorithm_that_is_taken_runs(tmp_path: Path, algorithm: str) -> N
     assert {event["loss"] for event in found.events("training")} == {None}
 
 
+class Asked:
+    """A peer that a relay may ask for anything."""
+
+    def __init__(self, output: Path, *, simulation: bool = False) -> None:
+        self.settings = {
+            "algorithm": "local_only", "model": "mlp", "output-dir": str(output),
+            "overrides": f"{SMALL} {PRIVATE} checkpoint.save=always",
+        }  # fmt: skip
+        self.simulation = simulation
+        self.records = RecordDict()
+
+    def exchange(self, number: int, after: int) -> int:
+        """Let it do an exchange and return the steps that it has counted."""
+        coming = Next(round=number + 1, exchange="merge", handler="algorithm", readers=[])
+        self._handle(
+            names.EXCHANGE_MESSAGE, round=number, number=number, after=after, next=coming,
+            exchange="merge" if number else "start", keep=list(range(number)),
+        )  # fmt: skip
+        found = load_state(self.records)
+        assert found.number == number
+        return steps_taken(found.spent)
+
+    def restore(self, number: int, keep: list[int]) -> None:
+        """Let it go back, as one that a run is gone on with does."""
+        self._handle(names.RESTORE_MESSAGE, number=number, keep=keep, resumed=True)
+
+    def start_anew(self) -> None:
+        """Lose Flower's memory."""
+        self.records = RecordDict()
+
+    def _handle(self, kind: str, **fields: Any) -> None:
+        told = Instruction(peer=0, peers=1, run="again", simulation=self.simulation, rounds=9, **fields)
+        content = RecordDict({names.INSTRUCTION: told.to_record()})
+        reply = handle(kind, content, self.records, self.settings, {}, CONF)
+        assert read_report(reply[names.REPORT]).error == ""
+
+
 def test_a_peer_that_goes_back_counts_what_it_has_published(tmp_path: Path) -> None:
     """A relay that knows of exchange 1 alone asks a peer that has done 2: it trains from there, and forgets nothing."""
-    settings = {
-        "algorithm": "local_only", "model": "mlp", "output-dir": str(tmp_path),
-        "overrides": f"{SMALL} {PRIVATE} checkpoint.save=always",
-    }  # fmt: skip
-    records = RecordDict()
+    peer = Asked(tmp_path)
+    trained = [peer.exchange(number, number - 1) for number in range(3)]
+    each = trained[0]
+    assert trained == [each, 2 * each, 3 * each]
+    assert peer.exchange(3, after=1) == 4 * each
+    assert peer.exchange(2, after=1) == 4 * each  # answered from its checkpoint
+    assert peer.exchange(4, after=2) == 5 * each
+    peer.start_anew()
+    assert peer.exchange(5, after=3) == 6 * each
 
-    def ask(number: int, after: int) -> PeerState:
-        coming = Next(round=number + 1, exchange="merge", handler="algorithm", readers=[])
-        told = Instruction(
-            peer=0, peers=1, run="again", simulation=False, round=number, rounds=9, number=number, after=after,
-            exchange="merge" if number else "start", next=coming,
-        )  # fmt: skip
-        content = RecordDict({names.INSTRUCTION: told.to_record()})
-        reply = handle(names.EXCHANGE_MESSAGE, content, records, settings, {}, CONF)
-        assert read_report(reply[names.REPORT]).error == ""
-        return load_state(records)
 
-    trained = [steps_taken(ask(number, number - 1).spent) for number in range(3)]
-    per_exchange = trained[0]
-    assert trained == [per_exchange, 2 * per_exchange, 3 * per_exchange]
-    again = ask(3, after=1)
-    assert again.number == 3
-    assert steps_taken(again.spent) == 4 * per_exchange
+@pytest.mark.parametrize("back_to", [1, 0, -1])
+def test_what_a_run_that_is_gone_on_with_takes_back_stays_counted(back_to: int, tmp_path: Path) -> None:
+    peer = Asked(tmp_path)
+    each, *_ = (peer.exchange(number, number - 1) for number in range(3))
+    done = 3
+    for start_anew in (True, False):
+        if start_anew:
+            peer.start_anew()
+        for _ in range(2):
+            peer.restore(max(back_to, 0), [back_to] if back_to >= 0 else [])
+        if start_anew and back_to >= 0:
+            peer.start_anew()
+        done += 1
+        assert peer.exchange(back_to + 1, after=back_to) == done * each
+
+
+def test_where_noise_follows_from_the_seed_what_is_done_again_is_the_same_and_counts_once(tmp_path: Path) -> None:
+    peer = Asked(tmp_path, simulation=True)
+    each, *_ = (peer.exchange(number, number - 1) for number in range(3))
+    peer.start_anew()
+    peer.restore(1, [1])
+    assert peer.exchange(2, after=1) == 3 * each

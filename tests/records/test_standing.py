@@ -1,6 +1,7 @@
 """How a run stands, against a record written event by event, and as `dimat-flwr status` shows it."""
 
 import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dimat_flwr.events import (
     Merge,
     Note,
     Rejected,
+    Resumed,
     Returned,
     Stamped,
     Training,
@@ -84,6 +86,14 @@ def test_who_comes_back_is_active_and_who_failed_stays_so(told: RunFolder) -> No
     assert [peers[peer].since for peer in (1, 2, 4)] == [2, 2, 2]
 
 
+@pytest.mark.parametrize("event", [Resumed(0, "its newest checkpoint"), Evaluation("after_merge", 70.0)])
+def test_who_goes_on_is_neither_late_nor_away(told: RunFolder, event: Any) -> None:
+    for peer in (1, 2):
+        told.event(Stamped(event, 1, peer, "merge"))
+    told.heartbeat(now=float("inf"))
+    assert [read_standing(told.path).peers[peer].state for peer in (1, 2)] == ["active", "active"]
+
+
 def test_the_run_s_round_is_that_of_the_slowest_who_has_not_failed(told: RunFolder) -> None:
     assert read_standing(told.path).round == -1
     told.event(Stamped(Training(0.1, 1, 1, 0.1), 1, 5, "merge"))
@@ -119,6 +129,14 @@ def test_the_screen_names_every_peer_and_what_is_the_matter(told: RunFolder) -> 
     assert any("failed" in line and "1 x rejected" in line for line in lines)
 
 
+def test_several_runs_are_shown_one_after_the_other(told: RunFolder, tmp_path: Path) -> None:
+    other = shutil.copytree(told.path, tmp_path / "other")
+    for command in ("status", "report"):
+        result = CliRunner().invoke(app, [command, str(told.path), str(other)], env={"COLUMNS": "120"})
+        assert result.exit_code == 0
+        assert result.output.count("running") == 2
+
+
 def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(RecordsError, match="give the folder of a run"):
         read_standing(tmp_path)
@@ -133,10 +151,11 @@ SAMPLE = re.compile(r'dimat_\w+\{\w+="(?:[^"\\\n]|\\.)*"(?:,\w+="(?:[^"\\\n]|\\.
 def test_prometheus_can_read_what_is_written(told: RunFolder, tmp_path: Path) -> None:
     target = tmp_path / "dimat.prom"
     target.write_text("old")
-    result = CliRunner().invoke(app, ["status", str(told.path), "--prometheus", str(target)])
+    other = shutil.copytree(told.path, tmp_path / "other")
+    result = CliRunner().invoke(app, ["status", str(told.path), str(other), "--prometheus", str(target)])
     assert (result.exit_code, result.output) == (0, "")
     text = target.read_text()
-    assert text == prometheus_text(read_standing(told.path))
+    assert text == prometheus_text([read_standing(told.path), read_standing(other)])
     assert text.endswith("\n")
     kinds: dict[str, str] = {}
     seen = set()
@@ -154,6 +173,7 @@ def test_prometheus_can_read_what_is_written(told: RunFolder, tmp_path: Path) ->
             seen.add(series)
     assert f'dimat_peer_state{{run="{told.path.name}",peer="1",state="away"}} 1.0' in text
     assert f'dimat_peer_state{{run="{told.path.name}",peer="1",state="active"}} 0.0' in text
+    assert 'dimat_peer_state{run="other",peer="1",state="away"} 1.0' in text
     assert f'dimat_peer_sent_bytes_total{{run="{told.path.name}",peer="0"}} 1400.0' in text
     assert r'topology="a \"ring\""' in text
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

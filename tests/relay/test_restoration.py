@@ -11,6 +11,8 @@ from dimat_flwr.relay.membership import SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
 from dimat_flwr.topology import Exchange, Mixing, RoundView
+from dimat_flwr.topology.fully_connected import FullyConnected
+from dimat_flwr.topology.ring import Ring
 from tests.relay.toy_post import make_plan
 
 
@@ -124,7 +126,8 @@ def test_a_late_peer_is_moved_on_and_one_that_lost_what_it_told_is_not() -> None
 def test_who_has_failed_stays_out_and_what_it_had_published_is_read() -> None:
     plan = make_plan(3, 4)
     standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset({0, 1}))]
-    found: Restoration[str] = find_out(plan, standings, Told(failed=frozenset({2})), nobody_is_late=True)
+    told = Told(failed=frozenset({2}), done={2: 1})
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=True)
     dispatcher: Dispatcher[str] = Dispatcher(plan, 3)
     contents = {(p.source, p.number): dict.fromkeys(range(3), f"{p.source}@{p.number}") for p in found.publications}
     dispatcher.restore(found.with_contents(contents), 0.0)
@@ -132,3 +135,88 @@ def test_who_has_failed_stays_out_and_what_it_had_published_is_read() -> None:
         0: {1: "1@1", 2: "2@1"},
         1: {0: "0@1", 2: "2@1"},
     }
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32))
+def test_a_run_with_late_peers_is_gone_on_with_to_its_end(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    plan = make_plan(int(rng.integers(2, 6)), 12, algorithm=AnyGraphs(seed % 2**31, float(rng.choice([0.4, 1.0]))))
+    files: list[set[int]] = [set() for _ in range(plan.peers)]
+    done: dict[int, int] = {}
+    jumps: dict[int, dict[int, int]] = {}
+    missed, without = set(), set()
+    contents = dict.fromkeys(range(plan.peers), "model")
+
+    def caught_up(peer: int, skipped: range) -> None:
+        if skipped:
+            jumps.setdefault(peer, {})[skipped.start - 1] = skipped.stop
+            missed.update(edge for other in range(plan.peers) for edge in ((peer, other), (other, peer)))
+
+    found: Restoration[str] | None = None
+    for steps in (*rng.integers(1, 8 * plan.peers, 3), 10_000):
+        dispatcher: Dispatcher[str] = Dispatcher(plan, plan.peers, straggler_timeout=10.0)
+        now, busy = 0.0, list[tuple[float, Dispatch[str]]]()
+        if found is not None:
+            fetched = {(p.source, p.number): contents for p in found.publications}
+            for peer, skipped in dispatcher.restore(found.with_contents(fetched), now).items():
+                caught_up(peer, skipped)
+        for _ in range(steps):
+            for dispatch in dispatcher.ready(now):
+                late = {source for source, why in dispatch.absent.items() if why == "late"} - dispatch.missed
+                missed |= {(source, dispatch.peer) for source in late}
+                without |= {(source, dispatch.peer, dispatch.exchange) for source in late}
+                busy.append((now + float(rng.choice([0.5, 1.0, 60.0], p=[0.5, 0.4, 0.1])), dispatch))
+            if not busy:
+                break
+            busy.sort(key=lambda one: one[0])
+            ends, dispatch = busy.pop(0)
+            now, until = min(ends, now + 11.0), ends
+            if until > now:  # others may go on without it meanwhile
+                busy.append((until, dispatch))
+                continue
+            peer, number = dispatch.peer, dispatch.exchange
+            kept = files[peer] | {number}
+            files[peer] = {n for n in kept if n in dispatch.keep} | set(sorted(kept)[-2:])
+            done[peer] = number
+            caught_up(peer, dispatcher.answered(peer, contents))
+        if dispatcher.finished():
+            break
+        for _, dispatch in busy:
+            if rng.random() < 0.3:
+                files[dispatch.peer] |= {dispatch.exchange}
+        standings = [Standing(frozenset(kept)) for kept in files]
+        told = Told(done=dict(done), jumps=jumps, missed=frozenset(missed), without=frozenset(without))
+        if not done or all(max(kept, default=-1) == len(plan) - 1 for kept in files):
+            return
+        found = find_out(plan, standings, told, nobody_is_late=False)
+        done = {peer: number for peer, number in enumerate(found.finished) if number >= 0}
+    assert dispatcher.finished()
+
+
+@pytest.mark.parametrize("kept", [{40}, {39, 40}, set(range(41)), {5, 12}, {8}])
+@pytest.mark.parametrize("links", ["ring", "everybody"])
+@pytest.mark.parametrize("simulation", [False, True])
+def test_nobody_is_moved_on_to_where_one_peer_says_that_it_is(kept: set[int], links: str, simulation: bool) -> None:
+    plan = make_plan(4, 40, topology=Ring() if links == "ring" else FullyConnected())
+    honest = [Standing(frozenset({5, 6})), Standing(frozenset({5, 6})), Standing(frozenset({4, 5}))]
+    # That it went without a neighbour once, or was moved on, lets it run away no further.
+    told = Told(
+        done={0: 6, 1: 6, 2: 5, 3: 6},
+        jumps={3: {1: 4}},
+        missed=frozenset({(other, 3) for other in range(3)}),
+        without=frozenset({(2, 3, 2), (0, 3, 2)}),
+    )
+    with pytest.raises(SetupError, match="peer 3 says that it has finished exchange") as refused:
+        find_out(plan, [*honest, Standing(frozenset(kept))], told, nobody_is_late=simulation)
+    assert "needed in exchange 7 what peer 2 has not published: that one has come to exchange 5" in str(refused.value)
+
+
+def test_who_has_failed_publishes_nothing_more() -> None:
+    """Though its node is there, and says that it has done the rest by itself."""
+    plan = make_plan(3, 9)
+    standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset(range(9)))]
+    told = Told(failed=frozenset({2}), done={0: 1, 1: 1, 2: 0})
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=True)
+    assert [p.number for p in found.publications if p.source == 2] == []
+    assert found.keeps(2) == [0]

@@ -1,13 +1,15 @@
 """A run that was cut off and is gone on with ends with exactly what a whole run ends with."""
 
+import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.in_process_app import Run
-from tests.resume.interrupted import PEERS, assert_same, cut_off, go_on, run, settings_of
+from tests.resume.interrupted import PEERS, Unequal, assert_same, cut_off, go_on, run, settings_of
 
 RUNS: dict[str, dict[str, Any]] = {
     "dimat": {"algorithm": "dimat", "topology": "ring"},
@@ -88,3 +90,18 @@ def _by_peer(folder: Path) -> dict[str, list[Path]]:
     for path in (folder / "checkpoints").iterdir():
         found.setdefault(path.name.split("-")[1], []).append(path)
     return found
+
+
+def test_the_relay_s_folder_has_been_moved_and_the_devices_files_have_not(tmp_path: Path) -> None:
+    few = {"algorithm": "weight_averaging", "rounds": 2}
+    folder = cut_off(settings_of(tmp_path / "begun", **few), 1, 7, True, tmp_path / "moved")
+    assert folder is not None
+    for left_there in ("checkpoints", "models"):
+        shutil.rmtree(folder / left_there)
+    for rounds in (2, 3):
+        devices = Unequal({"resume-from": str(folder)}, 2, None, True)
+        devices.simulation = False
+        assert go_on(folder, post=devices, rounds=rounds).summary["status"] == "completed"
+    assert not (folder / "checkpoints").exists()
+    assert not (folder / "models").exists()
+    assert json.loads((folder / "settings.json").read_text())["output-dir"] == str(tmp_path / "begun")

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from flwr.app import RecordDict
 
 from dimat_flwr.config import ConfigError
 from dimat_flwr.records import RecordsError
 from dimat_flwr.relay import PlanError, SetupError
-from tests.resume.interrupted import cut_off, go_on, run, settings_of
+from tests.resume.interrupted import Unequal, cut_off, go_on, run, settings_of
 
 CHOICES = {"algorithm": "weight_averaging", "rounds": 6}
 
@@ -50,9 +51,31 @@ def test_a_run_that_still_goes_on(folder: Path) -> None:
     assert "still goes on" in refused(folder, RecordsError)
 
 
+def test_a_run_that_somebody_else_has_gone_on_with_meanwhile(folder: Path) -> None:
+    class Overtaken(Unequal):
+        def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+            summary = json.loads((folder / "summary.json").read_text())
+            (folder / "summary.json").write_text(json.dumps({**summary, "heartbeat": "2999-01-01T00:00:00+00:00"}))
+            return super().answer(peer, kind, content)
+
+    kept = sorted((folder / "checkpoints").iterdir())
+    newest = max((folder / "checkpoints").glob("peer-1-*"))
+    newest.write_bytes(b"")  # from where the other run has gone on, this one would go back
+    with pytest.raises(RecordsError, match="still goes on"):
+        go_on(folder, post=Overtaken({"resume-from": str(folder)}, 0, None, True))
+    assert sorted((folder / "checkpoints").iterdir()) == kept
+
+
 def test_what_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(RecordsError, match="give the folder of a run"):
         go_on(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("nowhere", ["/", "..", "."])
+def test_what_names_no_folder_begins_no_other_run(nowhere: str, tmp_path: Path) -> None:
+    with pytest.raises((ConfigError, RecordsError)):
+        go_on(Path(nowhere), **{"output-dir": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_peer_that_has_lost_all(folder: Path) -> None:

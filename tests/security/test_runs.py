@@ -15,6 +15,7 @@ from dimat_flwr.peer.keys import FIRST_USE, MADE_UP
 from dimat_flwr.peer.state import load_state
 from dimat_flwr.relay import SetupError
 from dimat_flwr.security.identity import Identity, Introduction, read_introduction
+from dimat_flwr.security.key_files import write_identity
 from dimat_flwr.security.protection import Protection
 from dimat_flwr.wire import names
 from dimat_flwr.wire.codecs.base import Passage
@@ -254,6 +255,28 @@ def test_with_known_peers_nothing_is_taken_from_the_relay(tmp_path: Path) -> Non
     for failure in failures:
         assert "the relay introduces peer 1 with another key than security.known_peers" in failure["error"]
     assert run.summary["bytes_total"] == 0, "nobody has sent anything that the relay's key could open"
+
+
+def test_a_peer_with_another_key_than_the_others_know_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+    keys = key_files(tmp_path)
+    write_identity(tmp_path / "new")
+    lines = (tmp_path / "known_peers").read_text().splitlines(keepends=True)
+    (tmp_path / "without").write_text("".join(lines[:3]))
+    other = {3: {"key-file": str(tmp_path / "new"), "known-peers": str(tmp_path / "without")}}
+    with pytest.raises(SetupError) as refused:
+        meddled(tmp_path / "run", keys, nodes=other, simulation=False)
+    assert str(refused.value).startswith(
+        "nothing was trained. peer 0, peer 1, peer 2: the relay introduces peer 3 with another key than "
+        "security.known_peers has"
+    )
+    assert Run(next((tmp_path / "run").iterdir())).events() == []
+
+
+def test_a_key_file_that_was_copied_to_another_device_is_found_before_anything_is_trained(tmp_path: Path) -> None:
+    keys = key_files(tmp_path).split(" security.known_peers")[0]
+    copied = {2: {"key-file": str(tmp_path / "key-1")}}
+    with pytest.raises(SetupError, match="every peer: peers 1, 2 have one and the same key"):
+        meddled(tmp_path / "run", keys, nodes=copied, simulation=False)
 
 
 def test_without_known_peers_the_relay_could_and_everybody_is_told(

@@ -1,0 +1,61 @@
+"""A run that has lost a peer is gone on with without it, and what that one did before stays in the record."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import RecordDict
+
+from dimat_flwr.wire import names
+from dimat_flwr.wire.report import Report
+from tests.in_process_app import Run
+from tests.resume import interrupted
+from tests.resume.interrupted import Unequal, cut_off, go_on, settings_of
+
+LOST = 2
+
+
+class Losing(Unequal):
+    """A peer fails in its third exchange."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        if kind == names.EXCHANGE_MESSAGE and peer == LOST and self.exchanges.count((peer, kind)) == 2:
+            self.exchanges.append((peer, kind))
+            return RecordDict({names.REPORT: Report(error="out of memory").to_record()})
+        return super().answer(peer, kind, content)
+
+
+class Broken(Unequal):
+    """Its device cannot take part any more, and says so."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        if peer == LOST and kind == names.SETUP_MESSAGE:
+            return RecordDict({names.REPORT: Report(place=LOST, problem="no data").to_record()})
+        return super().answer(peer, kind, content)
+
+
+class Unplugged(Unequal):
+    """Its node is not there any more."""
+
+    def nodes(self) -> list[int]:
+        return [node for node in super().nodes() if node != LOST]
+
+
+def _of_the_lost(folder: Path) -> tuple[list[Any], list[str]]:
+    told = [event for event in Run(folder).events() if event["peer"] == LOST and event["event"] != "absent"]
+    lines = (folder / "messages.csv").read_text().splitlines()
+    return told, sorted(line for line in lines if line.split(",")[3] == str(LOST))
+
+
+@pytest.mark.parametrize("kind", [Unequal, Broken, Unplugged])
+def test_its_events_and_bytes_stay(kind: type[Unequal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(tmp_path / "begun", algorithm="weight_averaging", topology="fully_connected")
+    monkeypatch.setattr(interrupted, "Unequal", Losing)
+    folder = cut_off(settings, 1, 14, True, tmp_path / "onto")
+    assert folder is not None
+    before = _of_the_lost(folder)
+    assert {event["event"] for event in before[0]} >= {"training", "failure"}
+    assert len(before[1]) == 6
+    found = go_on(folder, post=kind({"resume-from": str(folder)}, 0, None, True))
+    assert _of_the_lost(folder) == before
+    assert (found.summary["status"], found.summary["lost_peers"]) == ("incomplete", {str(LOST): 2})
