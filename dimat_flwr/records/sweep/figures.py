@@ -91,6 +91,7 @@ def _draw(sweep: Sweep, folder: Path, name: str, panels: Sequence[Panel], draw: 
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         save(figure, path)
+        figure.set_layout_engine("none")  # found once, it holds for the other kind, too
     return paths
 
 
