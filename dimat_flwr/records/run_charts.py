@@ -87,9 +87,8 @@ class RunCurves:
         if not np.isfinite(shares).any():
             return None
         series = [Series(name="mean over all alignments", y=100 * shares, width=2.4)]
-        view = View(
-            key="moved", name="units moved", label="units that changed places (%)", series=series, bounds=_ACCURACY
-        )
+        label = "units that changed places (%)"
+        view = View(key="moved", name="units moved", label=label, series=series, bounds=_ACCURACY, least=10)
         return self._chart("moved", [view])
 
     def groups_moved(self) -> dict[str, Any] | None:

@@ -162,7 +162,7 @@ class Lines extends Chart {
       image.append(svg("line", {x1: left, x2: this.width - right, y1: py(y), y2: py(y), class: kind}));
       image.append(text(left - 7, py(y) + 4, words, "end"));
     }
-    const floor = height - bottom, places = axis.log ? logTicks(x0, x1) : ticks(x0, x1, span / 80);
+    const floor = height - bottom, places = axis.log ? logTicks(x0, x1) : ticks(x0, x1, span / 60);
     for (const x of places) if (!axis.whole || Number.isInteger(x)) {
       image.append(svg("line", {x1: px(x), x2: px(x), y1: floor, y2: floor + 4, class: "axis"}));
       image.append(text(px(x), floor + 17, short(x)));
