@@ -70,10 +70,11 @@ def _charts(
     work, graph = work_chart(timeline), topology_chart(summary)
     every = f" One round in {curves.step} is drawn." if curves.step > 1 else ""
     every += f" {curves.left_out:,} more peers have no curve; means are over all." if curves.left_out else ""
+    lost = " A dotted vertical line: from here on a peer fewer." if summary["lost_peers"] else ""
     bands = f"Means over the peers, with a band of one standard deviation.{every}"
     parts = [
-        (quality, "Accuracy and loss", f"{bands} The bytes are those of all payloads so far, without instruments'. "
-                  "A dotted vertical line: from here on a peer fewer.", accuracy),
+        (quality, "Accuracy and loss", f"{bands} Bytes are those of all payloads so far, without instruments'.{lost}",
+         accuracy),
         (gain, "What merging brings", "After a round's merge, less after the training of the round before; needs an "
                f"evaluation in both (<code>evaluate.every=1</code>). {bands}", None),
         (moved, "Units moved", "The share of units that change places when a neighbour's model is aligned.", None),

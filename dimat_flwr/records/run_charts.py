@@ -151,8 +151,10 @@ class RunCurves:
             if not np.isfinite(y).any():
                 continue
             own = {"seconds": self._told[self._kept, peer] / self._per} if "seconds" in self._places else {}
-            look: dict[str, Any] = {"colour": peer % 7, "dash": peer // 7, "width": 1.5} if few else {
-                "colour": "faint", "width": 1.0, "faint": True, "group": "each peer"}  # fmt: skip
+            look: dict[str, Any] = {"colour": peer % 7, "dash": peer // 7, "width": 1.5}
+            if not few:  # many lines over each other must not become a solid block
+                opacity = round(min(0.5, max(0.1, 15 / self._peers)), 2)
+                look = {"colour": "faint", "width": 1.0, "opacity": opacity, "group": "each peer"}
             curves.append(Series(name=f"peer {peer}", y=y, own=own, **look))
         return curves
 

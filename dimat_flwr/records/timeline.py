@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 TIMELINE_FILE = "timeline.csv"
 TIMELINE_COLUMNS = "round,exchange,peer,sent,answered,working,training,merging\n"
+_MOST_PLACES = 2**31  # of rounds and of peers, as they are kept
 _MOST_SECONDS = 1e9  # 31 years: more fits no column, and nobody waits for it
 
 
@@ -69,7 +70,9 @@ class Worked:
         number, rest = line.split(b",", 1)
         name, peer, *seconds = rest.rsplit(b",", 6)  # the exchange's name may hold commas
         times = [float(value) for value in seconds]
-        if len(times) != 5 or not all(0 <= value <= _MOST_SECONDS for value in times) or int(peer) < 0:
+        if not (0 <= int(number) < _MOST_PLACES and 0 <= int(peer) < _MOST_PLACES):
+            raise ValueError("no such round or peer")
+        if len(times) != 5 or not all(0 <= value <= _MOST_SECONDS for value in times):
             raise ValueError("not a line of the timeline")
         return cls.measured(int(number), name.decode().strip('"'), int(peer), *times)
 

@@ -33,7 +33,7 @@ def test_a_line_is_read_as_it_was_written(exchange):
     "line",
     [b"", b"\n", TIMELINE_COLUMNS.encode(), b"1,merge,0,1,2,3,4\n", b"1,merge,-1,1,2,3,4,5\n",
      b"1,merge,0,1,nan,3,4,5\n", b"1,merge,0,1,2,inf,4,5\n", b"1,merge,0,1,2,3,4,-5\n",
-     b"x,merge,0,1,2,3,4,5\n", b"1,\xff,0,1,2,3,4,5\n"],
+     b"x,merge,0,1,2,3,4,5\n", b"9999999999,merge,0,1,2,3,4,5\n", b"1,\xff,0,1,2,3,4,5\n"],
 )  # fmt: skip
 def test_other_lines_are_not_taken(line):
     timeline, unread = read_timeline(iter([b"columns\n", line]))

@@ -25,7 +25,7 @@ class Series:
         colour: a number of a colour, or ``ink`` or ``faint``.
         dash: 0 (solid) to 3.
         width: of the line, pixels.
-        faint: whether it is to stand back.
+        opacity: of the line, where it is to stand back; 0: it is not.
         points: "alone" for marks without a line between them, "" for a line.
         group: see ``name``.
         legend: what the legend says in place of the name.
@@ -39,7 +39,7 @@ class Series:
     colour: int | str = "ink"
     dash: int = 0
     width: float = 2.0
-    faint: bool = False
+    opacity: float = 0.0
     points: str = ""
     group: str = ""
     legend: str = ""
@@ -58,7 +58,7 @@ class Series:
             found |= {"lo": plain(low, digits), "hi": plain(high, digits)}
         if self.own:
             found["own"] = {axis: plain(places, 3) for axis, places in self.own.items()}
-        shown = {"dash": self.dash, "faint": self.faint, "points": self.points, "group": self.group}
+        shown = {"dash": self.dash, "opacity": self.opacity, "points": self.points, "group": self.group}
         return found | {key: value for key, value in {**shown, "legend": self.legend}.items() if value}
 
 

@@ -206,7 +206,7 @@ class Lines extends Chart {
       const line = svg("path", {d: path, class: "curve"});
       put(line, {"stroke-width": series.width, "stroke-dasharray": dashes(series)});
       line.style.stroke = colour(series.colour);
-      if (series.faint) line.style.opacity = 0.45;
+      if (series.opacity) line.style.opacity = series.opacity;
       lines.append(line);
       if (!series.points && whole.length > 1) continue;
       for (const [x, k] of whole) this.dot(lines, series, x, py(series.y[k]), k, py);
