@@ -7,7 +7,7 @@ import numpy as np
 
 from dimat_flwr.records.page.chart import Axis, Series, View, lines_chart, scaled_bytes, scaled_seconds, thinned
 from dimat_flwr.records.page.document import figure
-from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of
+from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of, points_over
 from dimat_flwr.records.sweep.read import Sweep
 from dimat_flwr.records.sweep.settings import Curve, metrics_of
 from dimat_flwr.records.sweep.table import look, plain_key
@@ -78,18 +78,10 @@ def _against(identity: str, sweep: Sweep, key: str, panel: Panel) -> dict[str, A
     metric = metrics_of(sweep)[0]
     places: list[dict[str, Any]] = []
     series: list[Series] = []
-    for number, name in dict.fromkeys((number, name) for number, name, _ in panel.curves):
-        found = []
-        for _, other, setting in panel.curves:
-            measured, at = setting.measured(metric), setting.values[key]
-            if other == name and measured.mean is not None and isinstance(at, int | float):
-                found.append((float(at), measured.mean, measured.std or 0.0))
-        if found:
-            x, mean, std = zip(*sorted(found), strict=True)
-            places.append({key: x})
-            series.append(
-                Series(name=name, y=mean, spread=std, x=len(series), colour=number % 7, dash=number % 5, points="too")
-            )
+    for number, name, x, mean, std in points_over(panel, key, metric):
+        places.append({key: x})
+        style: dict[str, Any] = {"colour": number % 7, "dash": number % 5, "points": "too"}
+        series.append(Series(name=name, y=mean, spread=std, x=len(series), **style))
     if not series:
         return None
     bounds = (0.0, 100.0) if metric == "final_accuracy" else None

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dimat_flwr.records.figure import FAINT, GRID, INK, megabytes_axis, new_grid, save
-from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of
+from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of, points_over
 from dimat_flwr.records.sweep.read import Sweep
-from dimat_flwr.records.sweep.settings import Setting, metrics_of
+from dimat_flwr.records.sweep.settings import metrics_of
 from dimat_flwr.records.sweep.table import heading, look, plain_key
 
 if TYPE_CHECKING:
@@ -134,24 +134,12 @@ def _against(sweep: Sweep, key: str) -> Draw:
     metric = metrics_of(sweep)[0]
 
     def draw(axes: "Axes", panel: Panel) -> None:
-        for number, name in dict.fromkeys((number, name) for number, name, _ in panel.curves):
-            points = sorted(_points([setting for _, other, setting in panel.curves if other == name], key, metric))
-            if points:
-                x, mean, std = zip(*points, strict=True)
-                axes.errorbar(x, mean, yerr=std, capsize=3, label=name, **_style(number))
+        for number, name, x, mean, std in points_over(panel, key, metric):
+            axes.errorbar(x, mean, yerr=std, capsize=3, label=name, **_style(number))
         axes.set_xlabel(plain_key(key), color=INK)
         axes.set_ylabel(f"{look(metric).name}, mean ± std", color=INK, fontsize=9)
 
     return draw
-
-
-def _points(settings: Sequence[Setting], key: str, metric: str) -> list[tuple[float, float, float]]:
-    found = []
-    for setting in settings:
-        measured, at = setting.measured(metric), setting.values[key]
-        if measured.mean is not None and isinstance(at, int | float):
-            found.append((float(at), measured.mean, measured.std or 0.0))
-    return found
 
 
 def _beside(metric: str) -> Draw:

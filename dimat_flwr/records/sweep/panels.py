@@ -1,6 +1,6 @@
 """How a sweep's settings are spread over panels and curves, alike in figures and page."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from dimat_flwr.records.sweep.read import SEED, Scalar, Sweep
@@ -50,6 +50,24 @@ def numeric_axes(sweep: Sweep) -> list[str]:
         key for key, values in sweep.axes.items()
         if key != SEED and len(values) >= 3 and all(is_number(value) for value in values)
     ]  # fmt: skip
+
+
+def points_over(
+    panel: Panel, key: str, metric: str
+) -> Iterator[tuple[int, str, tuple[float, ...], tuple[float, ...], tuple[float, ...]]]:
+    """Yield a panel's curves over an axis of numbers: the number of its look, name, places, means and std (0: unknown).
+
+    Settings without a completed cell have no point, and a curve without any point is left out.
+    """
+    for number, name in dict.fromkeys((number, name) for number, name, _ in panel.curves):
+        found = []
+        for _, other, setting in panel.curves:
+            measured, at = setting.measured(metric), setting.values[key]
+            if other == name and measured.mean is not None and isinstance(at, int | float):
+                found.append((float(at), measured.mean, measured.std or 0.0))
+        if found:
+            x, mean, std = zip(*sorted(found), strict=True)
+            yield number, name, x, mean, std
 
 
 def is_number(value: Scalar) -> bool:

@@ -52,7 +52,6 @@ class TableRow:
         setting: which.
         cells: column -> text.
         mark: column -> how the difference in it is marked.
-        report: for a single cell, the folder of its run.
     """
 
     setting: Setting
