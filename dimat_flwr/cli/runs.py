@@ -10,19 +10,37 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, also of some that were cut short.")],
+    folders: Annotated[
+        list[Path], typer.Argument(help="Folders of runs, also of some that were cut short, or of sweeps.")
+    ],
 ) -> None:
-    """Draw plots and report of runs again from their records, and say how each stands."""
-    from dimat_flwr.records import RecordsError, replay
-    from dimat_flwr.records.headline import final_line
+    """Draw plots and report of runs again from their records, and say how each stands; of a sweep, with its table."""
+    from dimat_flwr.records import RecordsError
+    from dimat_flwr.records.sweep import is_sweep
 
     for folder in folders:
         with told_in_one_line(RecordsError):
-            summary = replay(folder)
-        why = f" ({summary['reason']})" if summary["reason"] else ""
+            said = _draw_sweep(folder) if is_sweep(folder) else _draw_run(folder)
         page = (folder / "report.html").absolute()
-        said = f"{summary['status']}{why}: {final_line(summary)}; report: {page}"
-        Console().print(said, soft_wrap=True, markup=False)
+        Console().print(f"{said}; report: {page}", soft_wrap=True, markup=False)
+
+
+def _draw_run(folder: Path) -> str:
+    from dimat_flwr.records import replay
+    from dimat_flwr.records.headline import final_line
+
+    summary = replay(folder)
+    why = f" ({summary['reason']})" if summary["reason"] else ""
+    return f"{summary['status']}{why}: {final_line(summary)}"
+
+
+def _draw_sweep(folder: Path) -> str:
+    from dimat_flwr.records.sweep import draw_sweep
+
+    sweep, table = draw_sweep(folder)
+    typer.echo(table)
+    completed = sum(cell.status == "completed" for cell in sweep.cells)
+    return f"{completed} of {len(sweep.cells)} cells completed"
 
 
 def compare(

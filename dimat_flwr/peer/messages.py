@@ -4,6 +4,7 @@ Nothing a peer raises is lost: it travels to the relay as the report's ``error``
 stays what it was before the message, and the run goes on without the peer.
 """
 
+import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
@@ -98,12 +99,13 @@ def _restore(config: Config, instruction: Instruction, state: RecordDict) -> Rec
 
 
 def _exchange(config: Config, instruction: Instruction, content: RecordDict, state: RecordDict) -> RecordDict:
+    began = time.perf_counter()
     memory = Memory(config, instruction, state)
     if (answered := memory.answered()) is not None:
         return answered
     done = work_off(config, instruction, content, memory.before())
     done.state.number = instruction.number
-    reply = _reply(Report(events=[*memory.notes, *done.events]))
+    reply = _reply(Report(seconds=round(time.perf_counter() - began, 3), events=[*memory.notes, *done.events]))
     for name, record in done.outbox.items():
         reply[name] = record
     return memory.keep(done.state, reply)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from dimat_flwr.events import CaughtUp, Evaluation, Failure, Late, Rejected
+from dimat_flwr.events import CaughtUp, Evaluation, Failure, Late, Merge, Rejected, Training
 from dimat_flwr.records import RunFolder, load_summary
 from dimat_flwr.relay import MembershipError, RelaySettings, SetupError, run_relay
 from dimat_flwr.topology import TopologyError
@@ -344,3 +344,17 @@ def test_what_an_answer_tells_before_it_says_that_it_failed_is_recorded() -> Non
     assert 7.0 in {stamped.event.accuracy for stamped in found.recorder.of(Evaluation)}
     assert found.recorder.of(Failure)[0].event.error.endswith("ValueError: diverged")
     assert found.survivors == [0, 2]
+
+
+def test_it_is_recorded_how_long_each_answer_took_and_what_of_it_the_peer_worked() -> None:
+    class Told(ToyPeer):
+        def work(self, instruction: Instruction) -> RecordDict:
+            events = [Training(0.5, 8, 1, 2.0), Training(0.5, 8, 1, 1.0), Merge([], [1.0], 0.25)]
+            return RecordDict({names.REPORT: Report(place=self.place, seconds=4.0, events=events).to_record()})
+
+    found = Relayed([Told(place) for place in range(3)], make_plan(3, 1), delay=lambda place, instruction: 5.0 + place)
+    rows = {(exchange, peer): rest for _, exchange, peer, *rest in found.recorder.work}
+    assert set(rows) == {(exchange, peer) for exchange in ("start", "merge") for peer in range(3)}
+    for (_, peer), (took, *told) in rows.items():
+        assert took == pytest.approx(5.0 + peer, abs=0.6)  # the relay looks now and then
+        assert told == [4.0, 3.0, 0.25]

@@ -6,7 +6,7 @@ from flwr.app import ConfigRecord, MetricRecord
 from dimat_flwr.events import MAX_ERROR, Evaluation, Training
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
-SENT = Report(place=3, events=[Evaluation("after_merge", 97.5), Training(0.1, 3, 1, 0.5)])
+SENT = Report(place=3, seconds=1.5, events=[Evaluation("after_merge", 97.5), Training(0.1, 3, 1, 0.5)])
 
 
 def changed(**fields: object) -> ConfigRecord:
@@ -37,6 +37,11 @@ def test_the_longest_and_strangest_error_of_an_honest_peer_passes() -> None:
         ({"error": "\x1b[2J"}, "error is not a clean text"),
         ({"error": "\ud800"}, "error is not a clean text"),
         ({"error": b"x"}, "error is not a clean text"),
+        ({"seconds": -1.0}, "the seconds are no duration"),
+        ({"seconds": float("nan")}, "the seconds are no duration"),
+        ({"seconds": float("inf")}, "the seconds are no duration"),
+        ({"seconds": 1}, "the seconds are no duration"),
+        ({"seconds": "1"}, "the seconds are no duration"),
         ({"events": "[]"}, "events are str, not bytes"),
         ({"events": [b"[]"]}, "events are list, not bytes"),
         ({"events": b"[" * 600}, "not the JSON of events"),
