@@ -157,8 +157,10 @@ class _Pair:
         stickiness: float,
         alike: dict[str, list[Tensor]] | None = None,
     ) -> Permutation:
-        """Return the best assignment by the statistics so far; ``alike`` is told, per group, which of my units they
-        cannot tell apart."""
+        """Return the best assignment by the statistics so far.
+
+        ``alike``, if given, takes in which of my units the statistics cannot tell apart, per group.
+        """
         orders: dict[str, Tensor] = {}
         precision = max((moments.precision for moments in self._moments.values()), default=0.0)
         for family in joint:

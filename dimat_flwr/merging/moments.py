@@ -1,8 +1,8 @@
 """Streaming cross-moments of two networks' units: one pass over the data, only the my x neighbour block.
 
-Each batch is centred by its own mean and multiplied in the activations' precision (float32 at least). The batches' means
-are kept in float64 and combined by the update of Chan, Golub and LeVeque (1979), many batches at once, so neither a large
-mean nor a long stream costs digits.
+Each batch is centred by its own mean and multiplied in the activations' precision (float32 at least). The batches'
+means are kept in float64 and combined by the update of Chan, Golub and LeVeque (1979), many batches at once, so neither
+a large mean nor a long stream costs digits.
 """
 
 from dataclasses import dataclass

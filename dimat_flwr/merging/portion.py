@@ -13,8 +13,8 @@ class Portion:
     """Cuts batches into parts, which do not change what is found: statistics are sums over samples.
 
     My activations at all taps are held while the neighbours run. On a processor this cuts them to about the size of the
-    model itself: smaller tensors stay in its cache, and the system need not map fresh memory for every one of them, which
-    takes a tenth of the time of a wide ResNet-20. A GPU is given whole batches, which fill it best.
+    model itself: smaller tensors stay in its cache, and the system need not map fresh memory for every one of them,
+    which takes a tenth of the time of a wide ResNet-20. A GPU is given whole batches, which fill it best.
 
     Args:
         state: the model's state dict.
