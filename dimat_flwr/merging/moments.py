@@ -45,10 +45,12 @@ def centre(units: Tensor) -> Centred:
     shift = mean.to(units.dtype)
     if units.stride(1) == 1:  # a Linear's output, say
         values = torch.sub(units.transpose(1, 2), shift).reshape(-1, count).T
+        squares = values.square().sum(1)  # a norm along a strided dim takes four times as long
     else:  # one matrix, so that one product does for all samples
         apart = torch.empty(count, samples, positions, dtype=units.dtype, device=units.device)
         values = torch.sub(units.transpose(0, 1), shift[:, None, None], out=apart).view(count, -1)
-    return Centred(values, mean, torch.linalg.vector_norm(values, dim=1).square().double())
+        squares = torch.linalg.vector_norm(values, dim=1).square()
+    return Centred(values, mean, squares.double())
 
 
 class CrossMoments:
