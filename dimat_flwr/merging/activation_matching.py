@@ -166,8 +166,8 @@ class _Pair:
         for family in joint:
             scores = {group.name: self._scores(group, statistic) for group in family.groups}
             orders.update(match_family(family, lambda group: scores[group.name], stickiness))  # noqa: B023
-            for group in family.groups if alike is not None else ():
-                if (found := scores[group.name]) is not None:
+            for group in family.groups:
+                if alike is not None and (found := scores[group.name]) is not None:
                     alike[group.name] = find_indistinct(found, precision, group.blocks or 1)
         return spec.permutation(orders)
 
