@@ -2,7 +2,7 @@
 
 Every configuration runs in a process of its own: first the plain networks' forward passes (mine and each neighbour's,
 one after the other), then a real merge with clocks around its stages, so both are timed side by side; on a busy
-machine ``--clock cpu`` counts processor time instead. The limit is 1.5 x the forward passes. Memory is the growth of
+machine ``--clock cpu`` counts processor time instead. The limit is 1.4 x the forward passes. Memory is the growth of
 the process beyond what is handed in (model, weights of all networks and images), and is compared with two models (the
 mix and a neighbour in my order) and one batch's activations.
 
@@ -32,7 +32,7 @@ from dimat_flwr.models.cifar_resnet import ResNet20
 from dimat_flwr.models.cifar_vgg import VGG16
 from dimat_flwr.symmetry import PermutationSpec, TracedModel, find_permutation_spec
 
-LIMIT = 1.5
+LIMIT = 1.4
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 STAGES = ("forward", "statistics", "assignment", "permuting", "recalibration")
 MODELS: dict[str, tuple[Callable[[], nn.Module], int]] = {  # name -> (network, height and width of its images)

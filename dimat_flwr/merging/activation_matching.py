@@ -16,6 +16,7 @@ from dimat_flwr.merging.check import Batch, MergeError, check_finite, check_same
 from dimat_flwr.merging.families import Family, families, match_family, share_changed
 from dimat_flwr.merging.indistinct import find_indistinct, settle_indistinct
 from dimat_flwr.merging.moments import Centred, CrossMoments, Statistic, centre
+from dimat_flwr.merging.portion import Portion
 from dimat_flwr.symmetry import Group, Permutation, PermutationSpec, Tap
 
 Taps = Literal["all", "last"]
@@ -115,23 +116,24 @@ def match_neighbours(
     ours = on_device(mine, device)
     pairs = [_Pair(on_device(theirs, device)) for theirs in neighbours]
     joint = families(spec)
-    mine_centred: dict[Tap, Centred] = {}
+    portion = Portion(ours, device)
     latest: list[Permutation] | None = None
     with torch.no_grad():
         for batch in nonempty(batches, "activation matching"):
-            _observe(spec, watched, ours, pairs, inputs_on(batch, device), mine_centred)
+            for part in portion.parts(inputs_on(batch, device)):
+                portion.held = _observe(spec, watched, ours, pairs, part)
             if early_stop is not None:
                 found = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
                 changed = 1.0 if latest is None else max(map(share_changed, latest, found))
                 latest = found
                 if changed <= early_stop:
                     break
-        if latest is None:
-            latest = [pair.permutation(spec, joint, statistic, stickiness) for pair in pairs]
-        return [
-            settle_indistinct(ours, pair.state, spec, permutation, pair.indistinct(spec, statistic))
-            for pair, permutation in zip(pairs, latest, strict=True)
-        ]
+        settled = []
+        while pairs:
+            pair, alike = pairs.pop(0), dict[str, list[Tensor]]()  # its statistics go when its order is known
+            order = pair.permutation(spec, joint, statistic, stickiness, alike)
+            settled.append(settle_indistinct(ours, pair.state, spec, order, alike))
+        return settled
 
 
 class _Pair:
@@ -141,42 +143,47 @@ class _Pair:
         self.state = state
         self._moments: dict[Tap, CrossMoments] = {}
 
-    def add(self, tap: Tap, mine: Centred, theirs: Tensor) -> None:
+    def add(self, tap: Tap, mine: Centred, theirs: Centred) -> None:
         if tap not in self._moments:
-            self._moments[tap] = CrossMoments(theirs.shape[1], theirs.device)
+            values = theirs.values
+            self._moments[tap] = CrossMoments(len(values), values.dtype, values.device)
         self._moments[tap].add(mine, theirs)
 
-    def scores(self, group: Group, statistic: Statistic) -> Tensor | None:
+    def permutation(
+        self,
+        spec: PermutationSpec,
+        joint: Sequence[Family],
+        statistic: Statistic,
+        stickiness: float,
+        alike: dict[str, list[Tensor]] | None = None,
+    ) -> Permutation:
+        """Return the best assignment by the statistics so far.
+
+        ``alike``, if given, takes in which of my units the statistics cannot tell apart, per group.
+        """
+        orders: dict[str, Tensor] = {}
+        precision = max((moments.precision for moments in self._moments.values()), default=0.0)
+        for family in joint:
+            scores = {group.name: self._scores(group, statistic) for group in family.groups}
+            orders.update(match_family(family, lambda group: scores[group.name], stickiness))  # noqa: B023
+            for group in family.groups:
+                if alike is not None and (found := scores[group.name]) is not None:
+                    alike[group.name] = find_indistinct(found, precision, group.blocks or 1)
+        return spec.permutation(orders)
+
+    def _scores(self, group: Group, statistic: Statistic) -> Tensor | None:
         """Return C (N, N) of a group, summed over its taps; None if it has none."""
-        found = [self._moments[tap].statistic(statistic) for tap in group.taps if tap in self._moments]
-        if not found:
-            return None
-        total = torch.stack(found).sum(0)
-        if not bool(torch.isfinite(total).all()):
+        total: Tensor | None = None
+        for tap in group.taps:
+            if tap in self._moments:
+                found = self._moments[tap].statistic(statistic)
+                total = found if total is None else total.add_(found)
+        if total is not None and not bool(torch.isfinite(total).all()):
             raise MergeError(
                 f"the activations of group '{group.name}' are NaN or infinite on the matching batches: "
                 "check that the batches are finite and normalized as in training, or use method='weight'."
             )
         return total
-
-    def permutation(
-        self, spec: PermutationSpec, joint: Sequence[Family], statistic: Statistic, stickiness: float
-    ) -> Permutation:
-        """Return the best assignment by the statistics so far."""
-        orders: dict[str, Tensor] = {}
-        for family in joint:
-            orders.update(match_family(family, lambda group: self.scores(group, statistic), stickiness))
-        return spec.permutation(orders)
-
-    def indistinct(self, spec: PermutationSpec, statistic: Statistic) -> dict[str, list[Tensor]]:
-        """Return, per group, the sets of my units that the statistics cannot tell apart."""
-        precision = max((moments.precision for moments in self._moments.values()), default=0.0)
-        scores = {group: self.scores(group, statistic) for group in spec.groups.values()}
-        return {
-            group.name: find_indistinct(found, precision, group.blocks or 1)
-            for group, found in scores.items()
-            if found is not None
-        }
 
 
 def _observe(
@@ -185,22 +192,23 @@ def _observe(
     ours: Mapping[str, Tensor],
     pairs: Sequence[_Pair],
     inputs: tuple[Tensor, ...],
-    mine: dict[Tap, Centred],
-) -> None:
-    """Run my network, then every neighbour's, on one batch, and compare each with mine."""
+) -> int:
+    """Run my network, then every neighbour's, and compare each with mine; return the bytes held of mine."""
+    mine: dict[Tap, Centred] = {}
 
     def keep(tap: Tap, activation: Tensor) -> None:
         if tap in watched:
-            mine[tap] = centre(_flat(tap, activation), mine.get(tap))
+            mine[tap] = centre(_flat(tap, activation))
 
     spec.traced.run(ours, inputs, keep)
     for pair in pairs:
 
         def compare(tap: Tap, activation: Tensor, pair: _Pair = pair) -> None:
             if tap in watched:
-                pair.add(tap, mine[tap], _flat(tap, activation))
+                pair.add(tap, mine[tap], centre(_flat(tap, activation)))
 
         spec.traced.run(pair.state, inputs, compare)
+    return sum(centred.values.nbytes for centred in mine.values())
 
 
 def _flat(tap: Tap, activation: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """Streaming cross-moments of two networks' units: one pass over the data, only the my x neighbour block.
 
-Each batch is centred by its own mean in the activations' precision (float32 at least), and batches are combined
-in float64 by the pairwise update of Chan, Golub and LeVeque (1979), so neither a large mean nor a long stream costs
-digits.
+Each batch is centred by its own mean and multiplied in the activations' precision (float32 at least). The batches'
+means are kept in float64 and combined by the update of Chan, Golub and LeVeque (1979), many batches at once, so neither
+a large mean nor a long stream costs digits.
 """
 
 from dataclasses import dataclass
@@ -15,8 +15,7 @@ Statistic = Literal["correlation", "covariance"]
 
 ROUNDING = 64  # how many times the relative rounding error sums of many terms may be off
 
-# With fewer positions a sample's matrix product is too thin: then one product over all samples is worth its copy.
-_THIN = 32
+_PENDING = 32  # batches whose means are combined at once: each by itself would cost passes over the whole block
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Centred:
     """One batch of one network's units, centred, with its moments; computed once and used for every neighbour.
 
     Attributes:
-        values: (samples, units, positions), the activations less ``mean``.
+        values: (units, observations), the activations less ``mean``; stored along the dim that the network stores.
         mean: (units,) float64, over samples and positions.
         squares: (units,) float64, sums of the squared ``values``.
     """
@@ -33,25 +32,25 @@ class Centred:
     mean: Tensor
     squares: Tensor
 
-    @property
-    def count(self) -> int:
-        """How many observations each unit has: samples times positions."""
-        return self.values.shape[0] * self.values.shape[2]
 
-
-def centre(units: Tensor, spent: Centred | None = None) -> Centred:
+def centre(units: Tensor) -> Centred:
     """Centre a batch of activations.
 
     Args:
         units: (samples, units, positions), any floating type and strides; kept as it is.
-        spent: an earlier result that is not needed any more; its memory is used again where it fits, which spares
-            the processor the mapping of as much fresh memory for every batch.
     """
-    units = _wide(units)
-    mean = _mean(units)
-    fits = spent is not None and spent.values.shape == units.shape and spent.values.dtype == units.dtype
-    values = torch.sub(units, mean.to(units.dtype)[:, None], out=spent.values if spent is not None and fits else None)
-    return Centred(values, mean, _squares(values))
+    units = units if units.dtype in (torch.float32, torch.float64) else units.float()
+    samples, count, positions = units.shape
+    mean = units.sum(2).sum(0, dtype=torch.float64) / (samples * positions)
+    shift = mean.to(units.dtype)
+    if units.stride(1) == 1:  # a Linear's output, say
+        values = torch.sub(units.transpose(1, 2), shift).reshape(-1, count).T
+        squares = values.square().sum(1)  # a norm along a strided dim takes four times as long
+    else:  # one matrix, so that one product does for all samples
+        apart = torch.empty(count, samples, positions, dtype=units.dtype, device=units.device)
+        values = torch.sub(units.transpose(0, 1), shift[:, None, None], out=apart).view(count, -1)
+        squares = torch.linalg.vector_norm(values, dim=1).square()
+    return Centred(values, mean, squares.double())
 
 
 class CrossMoments:
@@ -59,42 +58,28 @@ class CrossMoments:
 
     Args:
         units: how many units either network has at the tap.
+        dtype: of the activations, float32 or float64; the block of units x units is kept in it.
         device: where the activations are.
 
     Attributes:
         precision: relative rounding error of the activations taken in.
     """
 
-    def __init__(self, units: int, device: torch.device) -> None:
-        self._count = 0
-        self._mean_mine = torch.zeros(units, dtype=torch.float64, device=device)
-        self._mean_theirs = torch.zeros_like(self._mean_mine)
-        self._squares_mine = torch.zeros_like(self._mean_mine)
-        self._squares_theirs = torch.zeros_like(self._mean_mine)
-        self._cross = torch.zeros(units, units, dtype=torch.float64, device=device)
-        self.precision = 0.0
+    def __init__(self, units: int, dtype: torch.dtype, device: torch.device) -> None:
+        self._cross = torch.zeros(units, units, dtype=dtype, device=device)
+        self._squares = torch.zeros(2, units, dtype=torch.float64, device=device)  # mine, theirs
+        self._counts: list[int] = []
+        self._means: list[Tensor] = []  # (2, units) each
+        self.precision = torch.finfo(dtype).eps
 
-    def add(self, mine: Centred, theirs: Tensor) -> None:
-        """Take in one batch.
-
-        Args:
-            mine: my units of the batch, centred.
-            theirs: (samples, units, positions), the neighbour's units for the same samples and positions.
-        """
-        theirs = _wide(theirs)
-        mean = _mean(theirs)
-        cross, squares = _product(mine.values, theirs, mean.to(theirs.dtype))
-        step_mine, step_theirs = mine.mean - self._mean_mine, mean - self._mean_theirs
-        total = self._count + mine.count
-        between = self._count * mine.count / total
-        self._cross += cross
-        self._cross.addr_(step_mine, step_theirs, alpha=between)
-        self._squares_mine += mine.squares + between * step_mine.square()
-        self._squares_theirs += squares + between * step_theirs.square()
-        self._mean_mine += step_mine * (mine.count / total)
-        self._mean_theirs += step_theirs * (mine.count / total)
-        self._count = total
-        self.precision = torch.finfo(theirs.dtype).eps
+    def add(self, mine: Centred, theirs: Centred) -> None:
+        """Take in one batch: my units and the neighbour's for the same samples and positions, in the same order."""
+        self._cross.addmm_(mine.values, theirs.values.T)
+        self._squares += torch.stack([mine.squares, theirs.squares])
+        self._counts.append(mine.values.shape[1])
+        self._means.append(torch.stack([mine.mean, theirs.mean]))
+        if len(self._counts) > _PENDING:
+            self._combine()
 
     def statistic(self, kind: Statistic) -> Tensor:
         """Return C (units, units) float64: row u is my unit u, column v the neighbour's unit v.
@@ -103,47 +88,23 @@ class CrossMoments:
             kind: ``"correlation"`` (Pearson's, in [-1, 1]; 0 where a unit never varies, as dead units do) or
                 ``"covariance"`` (population covariance, in the activations' units squared).
         """
+        self._combine()
+        (count,), (mean,) = self._counts, self._means
+        cross = self._cross.to(torch.float64, copy=True)
         if kind == "covariance":
-            return self._cross / self._count
-        scale_mine = self._inverse_root(self._squares_mine, self._mean_mine)
-        scale_theirs = self._inverse_root(self._squares_theirs, self._mean_theirs)
-        product: Tensor = scale_mine[:, None] * self._cross * scale_theirs
-        return product
-
-    def _inverse_root(self, squares: Tensor, mean: Tensor) -> Tensor:
+            return cross.div_(count)
         # Variation that rounding alone explains, in sums of many terms, is none: such units correlate with nothing.
-        rounding = self._count * (ROUNDING * self.precision * mean).square()
-        varying = torch.where(squares > rounding, squares, torch.inf)
-        return varying.rsqrt()
+        rounding = count * (ROUNDING * self.precision * mean).square()
+        scale = torch.where(self._squares > rounding, self._squares, torch.inf).rsqrt()
+        return cross.mul_(scale[0][:, None]).mul_(scale[1])
 
-
-def _wide(units: Tensor) -> Tensor:
-    return units if units.dtype in (torch.float32, torch.float64) else units.float()
-
-
-def _mean(units: Tensor) -> Tensor:
-    return units.sum(2).sum(0, dtype=torch.float64) / (units.shape[0] * units.shape[2])
-
-
-def _squares(values: Tensor) -> Tensor:
-    norms: Tensor = torch.linalg.vector_norm(values, dim=2)
-    return norms.square().sum(0, dtype=torch.float64)
-
-
-def _product(mine: Tensor, theirs: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sums of mine[u] * (theirs[v] - mean[v]), (units, units), and of their squares, (units,), both float64."""
-    samples, units, positions = theirs.shape
-    rows_already = theirs.stride(1) == 1 and mine.stride(1) == 1
-    if theirs.device.type != "cpu" or rows_already or positions < _THIN:
-        centred = theirs.transpose(1, 2).reshape(-1, units) - mean
-        cross = mine.transpose(1, 2).reshape(-1, units).T @ centred
-        return cross.double(), torch.linalg.vector_norm(centred, dim=0).square().double()
-    # Sample by sample the centred copy stays in the processor's cache, which halves the memory traffic.
-    cross = torch.zeros(units, units, dtype=theirs.dtype)
-    squares = torch.zeros(units, dtype=torch.float64)
-    centred = torch.empty(units, positions, dtype=theirs.dtype)
-    for sample in range(samples):
-        torch.sub(theirs[sample], mean[:, None], out=centred)
-        cross.addmm_(mine[sample], centred.T)
-        squares += torch.linalg.vector_norm(centred, dim=1).square()
-    return cross.double(), squares
+    def _combine(self) -> None:
+        """Move what the batches' means differ by into the sums, as if they had been one batch."""
+        counts = torch.tensor(self._counts, dtype=torch.float64, device=self._cross.device)[:, None, None]
+        means = torch.stack(self._means)  # (batches, 2, units)
+        mean = (counts * means).sum(0) / counts.sum()
+        apart = (means - mean) * counts.sqrt()
+        self._squares += apart.square().sum(0)
+        mine, theirs = apart.to(self._cross.dtype).unbind(1)
+        self._cross.addmm_(mine.T, theirs)
+        self._counts, self._means = [sum(self._counts)], [mean]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints, count_distinct
 from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.constraints.param import Param
 from dimat_flwr.symmetry.constraints.value import Const, Value, constant_value, line
@@ -93,7 +93,7 @@ def _tie(a: Value, b: Value, ledger: Ledger) -> Ints:
         roles = roles * size + line(size, d, roles.ndim)
     ledger.tie(a.atoms, b.atoms, roles)
     left, right = np.broadcast_arrays(a.atoms, b.atoms)
-    if len(np.unique(right)) > len(np.unique(left)):
+    if count_distinct(b.atoms) > count_distinct(a.atoms):
         left, right = right, left
     return np.where(left == UNIFORM, right, left)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints
+from dimat_flwr.symmetry.constraints.atoms import FIXED, UNIFORM, Ints, count_distinct
 from dimat_flwr.symmetry.constraints.ledger import Ledger
 from dimat_flwr.symmetry.constraints.param import Param
 from dimat_flwr.symmetry.constraints.value import Shape, Value, line, segments
@@ -39,7 +39,7 @@ def take(x: Tensorlike, dim: int, index: Ints, ledger: Ledger) -> Tensorlike:
     spread = (*x.spread[:dim], x.spread[dim] and len(index) > 1, *x.spread[dim + 1 :])
     roles = x.roles.take(index, axis=dim) if x.roles.shape[dim] > 1 else x.roles
     if x.atoms.shape[dim] > 1:
-        if len(np.unique(index)) < len(index):  # copies of one place are told apart
+        if count_distinct(index) < len(index):  # copies of one place are told apart
             roles = ledger.combine(roles, _along(_copies(index), dim, len(shape)))
         return Value(shape, x.atoms.take(index, axis=dim), roles, spread)
     whole = np.array_equal(index, np.arange(x.shape[dim]))  # another part of a dim is another thing

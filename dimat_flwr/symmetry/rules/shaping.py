@@ -87,9 +87,9 @@ def movedim(ctx: Context, x: Tensorlike, source: Any, destination: Any) -> Tenso
 
 
 @rule("expand", "expand_as", "broadcast_to", kind="moves", aliases=True)
-def expand(ctx: Context, x: Tensorlike, *args: Any, **kwargs: Any) -> Tensorlike:
-    """Broadcast."""
-    return moves.expand(x, ctx.shape)
+def expand(ctx: Context, x: Tensorlike | Const, *args: Any, **kwargs: Any) -> Tensorlike:
+    """Broadcast; a constant gets here where the other operand, whose shape it takes, is none."""
+    return moves.expand(as_value(x, ctx.ledger) if isinstance(x, Const) else x, ctx.shape)
 
 
 @rule("copy", kind="moves")
