@@ -28,6 +28,7 @@ _FILES = {
     "settings.json",
     "metrics.jsonl",
     "messages.csv",
+    "timeline.csv",
     "summary.json",
     "accuracy.png",
     "topology.png",
