@@ -37,7 +37,7 @@ _FILES = {
 _MODELS = {f"models/peer-{peer}.safetensors" for peer in range(PEERS)}
 _CHECKPOINT = re.compile(rf"checkpoints/peer-[0-{PEERS - 1}]-0000000[0-9]\.checkpoint")
 _TAGS = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "span", "div", "b", "img", "pre"}
-_TAGS |= {"table", "tr", "th", "td"}
+_TAGS |= {"table", "tr", "th", "td", "h2", "figure", "figcaption", "noscript", "code", "script"}
 
 
 def hostile(act: Act, kind: str = names.EXCHANGE_MESSAGE, seed: int = 0) -> Intercept:
@@ -120,10 +120,13 @@ def check_folder(run: Run) -> None:
 def check_page(page: str) -> None:
     """Check that a report holds nothing but the tags of its template, with none of their attributes from outside."""
 
+    scripts: list[dict[str, str | None]] = []
+
     class Reader(HTMLParser):
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
             assert tag in _TAGS, tag
             given = dict(attrs)
+            scripts.extend([given] if tag == "script" else [])
             assert not any(name.startswith("on") for name in given)
             assert str(given.get("src", "data:image/png;")).startswith("data:image/png;")
 
@@ -133,6 +136,7 @@ def check_page(page: str) -> None:
     reader = Reader()
     reader.feed(page)
     reader.close()
+    assert scripts == [{"type": "application/json", "id": "data"}, {}], "the page's data and its own script"
     assert page.rstrip().endswith("</html>")
     assert len(page) < 2_000_000
 
