@@ -92,12 +92,14 @@ class Shell:
         if state.keys() != self._tensors.keys():
             unfit = sorted(state.keys() ^ self._tensors.keys())
             raise ValueError(f"a state dict does not fit the network: {', '.join(unfit[:5])}")
+        given = [state[name] for name in self._tensors]
+        for (name, tensor), new in zip(self._tensors.items(), given, strict=True):
+            if tensor.shape != new.shape:
+                raise ValueError(f"'{name}' has shape {tuple(new.shape)}, not {tuple(tensor.shape)}")
+            tensor.grad = None
         with torch.no_grad():
-            for name, tensor in self._tensors.items():
-                if tensor.shape != state[name].shape:
-                    raise ValueError(f"'{name}' has shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
-                tensor.copy_(state[name])
-                tensor.grad = None
+            if given:
+                torch._foreach_copy_(list(self._tensors.values()), given)
             for buffer, built in self._other.values():
                 buffer.copy_(built)
 
