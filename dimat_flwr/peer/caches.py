@@ -4,8 +4,8 @@ Any worker of a simulation may run any peer, so everything is found by its conte
 """
 
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,12 @@ class Shell:
             name: (buffer, buffer.clone()) for name, buffer in network.named_buffers() if name not in self._tensors
         }
 
+    @cached_property
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """What computes the network's scores by ``torch.compile``, from its own tensors; compiled when first called."""
+        compiled: Callable[[Tensor], Tensor] = torch.compile(self.network)
+        return compiled
+
     def fill(self, state: Mapping[str, Tensor]) -> None:
         """Copy a whole state dict into the network and drop its gradients.
 
@@ -109,7 +115,7 @@ def shell(config: Config, device: torch.device) -> Shell:
     """Return the process's one network of the run, with whatever tensors it last had."""
     with torch.random.fork_rng(devices=[]):
         network = build_network(config.model).to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" or config.training.channels_last == "always":
         network = network.to(memory_format=torch.channels_last)
     return Shell(network)
 
