@@ -132,8 +132,11 @@ def through_flwr(peers: int, rounds: int, cluster: str | None) -> dict[str, Any]
             "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
             "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         }
-        federation = f"num-supernodes={peers} client-resources-num-cpus=1 "
-        federation += f"init-args-address='{cluster}'" if cluster else "init-args-num-cpus=2"
+        federation = f"num-supernodes={peers} client-resources-num-cpus=1"
+        if cluster:
+            environment["RAY_ADDRESS"] = cluster  # Ray looks there; the number of processors is the cluster's then
+        else:
+            federation += " init-args-num-cpus=2"
         settings = " ".join(f"{key}={value!r}" for key, value in run_config(output, rounds).items())
         command = ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", settings]
         run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
