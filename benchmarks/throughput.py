@@ -83,7 +83,7 @@ class Bare:
             with autocast(self.device, self.precision):
                 scores = self.network(inputs)
             loss = torch.nn.functional.cross_entropy(scores, labels)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         loss.item()  # waits for the device
         return time.perf_counter() - began

@@ -89,7 +89,8 @@ def pack(payload: Payload) -> bytes:
     with torch.no_grad():
         # Neighbours of one type are put in a row by one call: a call for each costs more than the copy does.
         runs = groupby((tensor.cpu() for _, tensor in ordered), lambda tensor: tensor.dtype)
-        parts = [_flatten_dense_tensors(list(run)).view(torch.uint8).numpy().data for _, run in runs]
+        rows = [_flatten_dense_tensors(list(run)) for _, run in runs]  # type: ignore[no-untyped-call]
+    parts = [row.view(torch.uint8).numpy().data for row in rows]
     return b"".join([len(text).to_bytes(8, "little"), text, *parts])
 
 
@@ -179,7 +180,7 @@ class _Run:
 
     def split(self, elements: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, tensor) in the same memory."""
-        split = _unflatten_dense_tensors(elements, tuple(self.shapes.values()))
+        split = _unflatten_dense_tensors(elements, tuple(self.shapes.values()))  # type: ignore[no-untyped-call]
         for (name, shape), tensor in zip(self.shapes.items(), split, strict=True):
             yield name, tensor if shape.numel() else tensor.view(shape.shape)  # it makes all that is empty (0,)
 
