@@ -31,7 +31,7 @@ from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.config import build_network
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
-from dimat_flwr.peer import caches, exchange, learner, memory, messages
+from dimat_flwr.peer import caches, exchange, local_training, memory, messages
 from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
 
@@ -40,7 +40,7 @@ WARM_UP = 10  # rounds that are not counted
 SETTINGS = "training.local_steps=1 training.pretrain_epochs=0 evaluate.every=1000000"
 # What is timed on its own: the time of a part excludes that of the parts within it.
 PARTS: dict[str, tuple[Any, str]] = {
-    "minibatch": (learner, "train_steps"),
+    "minibatch": (local_training, "train_steps"),
     "open and check the payloads": (exchange, "_open"),
     "mix and adopt": (sys.modules["dimat_flwr.algorithms.merge_and_train"], "adopt_merged"),
     "fill the network": (caches.Shell, "fill"),

@@ -25,4 +25,7 @@ def privacy_faults(config: Config) -> list[str]:
             f"privacy: dataset '{chosen['dataset']}' standardizes by means and deviations of the samples themselves; "
             "set dataset.mean and dataset.std to numbers that are known without them"
         )
+    if config.training.compile:
+        faults.append("privacy: each sample's gradient is taken by hooks, which training.compile would leave out; "
+                      "set training.compile=false")  # fmt: skip
     return faults

@@ -43,6 +43,10 @@ class TrainingSettings:
         keep_optimizer: keep the optimizer's moments from round to round.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16`` (autocast).
+        channels_last: order of the network's tensors in memory: ``auto``: channels last on CUDA, as torch makes them
+            elsewhere; ``always``: channels last on every device.
+        compile: train through ``torch.compile``: faster after a minute of compiling in each process, and rounded
+            otherwise. Evaluation, and gradients that an algorithm asks for, are not compiled.
         threads: CPU threads of one peer; 0 leaves torch's own choice.
     """
 
@@ -55,6 +59,8 @@ class TrainingSettings:
     keep_optimizer: bool
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Precision
+    channels_last: Literal["auto", "always"]
+    compile: bool
     threads: int = Field(ge=0)
 
     @model_validator(mode="after")

@@ -1,6 +1,8 @@
 """Which device to compute on, and in which number format."""
 
+import os
 import re
+import shutil
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -33,6 +35,16 @@ def resolve_device(name: str) -> torch.device:
         found = f"only {count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
         raise DeviceError(f"device '{name}' was asked for, but torch sees {found} here; use auto or cpu")
     return torch.device("cuda", index)
+
+
+def compiler_fault() -> str:
+    """Return why torch cannot compile networks on this machine's processor; empty where nothing is known against it.
+
+    What it compiles to C++ needs a compiler, and to CUDA, a small launcher in C.
+    """
+    named = [os.environ[name] for name in ("CXX", "CC") if os.environ.get(name)]
+    known = [*named, "c++", "g++", "clang++", "gcc"]
+    return "" if any(shutil.which(name) for name in known) else f"no C++ compiler is here ({', '.join(known)})"
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

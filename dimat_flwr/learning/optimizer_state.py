@@ -17,12 +17,13 @@ def save_optimizer(optimizer: RunningOptimizer, model: nn.Module) -> dict[str, T
         optimizer: of ``model``'s parameters.
         model: names them.
     """
-    saved: dict[str, Tensor] = {}
-    for parameter_name, parameter in model.named_parameters():
-        for name, value in optimizer.state.get(parameter, {}).items():
-            if isinstance(value, Tensor):
-                saved[f"{parameter_name}/{name}"] = value.detach()
-    return saved
+    state = optimizer.state
+    return {
+        f"{parameter_name}/{name}": value.detach() if value.requires_grad else value
+        for parameter_name, parameter in model.named_parameters()
+        for name, value in state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
 
 
 def restore_optimizer(

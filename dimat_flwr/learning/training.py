@@ -51,6 +51,7 @@ def train_epochs(
     precision: Precision = "auto",
     lr: float | None = None,
     correct: Correction | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> TrainingResult:
     """Train a model in place, in training mode, for whole epochs of shuffled and augmented minibatches.
 
@@ -65,12 +66,13 @@ def train_epochs(
         precision: see ``autocast``.
         lr: learning rate of all parameters; None: as the optimizer was built.
         correct: changes the gradients before each step.
+        forward: computes the model's scores from its own tensors, such as ``torch.compile`` of it; None: the model.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end of its epoch.
     """
     trace = _Trace()
-    update = _Update(model, optimizer, task, precision, data.device, lr, correct)
+    update = _Update(model, optimizer, task, precision, data.device, lr, correct, forward or model)
     seed = int(torch.randint(2**62, (), generator=generator))
     with in_mode(model, training=True), seeded(seed, data.device):
         for epoch in range(1, epochs + 1):
@@ -95,6 +97,7 @@ def train_steps(
     precision: Precision = "auto",
     lr: float | None = None,
     correct: Correction | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> TrainingResult:
     """Train a model in place on minibatches ``first`` to ``first + steps - 1`` of the sequence that a seed defines.
 
@@ -112,12 +115,13 @@ def train_steps(
         precision: see ``autocast``.
         lr: see ``train_epochs``.
         correct: see ``train_epochs``.
+        forward: see ``train_epochs``.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end.
     """
     trace = _Trace()
-    update = _Update(model, optimizer, task, precision, data.device, lr, correct)
+    update = _Update(model, optimizer, task, precision, data.device, lr, correct, forward or model)
     losses = []
     with in_mode(model, training=True), seeded(seed, data.device):
         for number in range(first, first + steps):
@@ -139,6 +143,7 @@ class _Update:
     device: torch.device
     lr: float | None
     correct: Correction | None
+    forward: Callable[[Tensor], Tensor]
 
     def __call__(self, number: int, batch: Batch) -> tuple[Tensor, int]:
         """Return the mean loss, still on the device, and the number of samples."""
@@ -148,7 +153,7 @@ class _Update:
                 group["lr"] = self.lr
         self.optimizer.zero_grad()
         with autocast(self.device, self.precision):
-            scores = self.model(inputs)
+            scores = self.forward(inputs)
         loss = self.task.loss(scores, labels)
         loss.backward()  # type: ignore[no-untyped-call]
         if self.correct is not None:

@@ -4,8 +4,8 @@ Any worker of a simulation may run any peer, so everything is found by its conte
 """
 
 import json
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,12 @@ class Shell:
             name: (buffer, buffer.clone()) for name, buffer in network.named_buffers() if name not in self._tensors
         }
 
+    @cached_property
+    def compiled(self) -> Callable[[Tensor], Tensor]:
+        """What computes the network's scores by ``torch.compile``, from its own tensors; compiled when first called."""
+        compiled: Callable[[Tensor], Tensor] = torch.compile(self.network)
+        return compiled
+
     def fill(self, state: Mapping[str, Tensor]) -> None:
         """Copy a whole state dict into the network and drop its gradients.
 
@@ -92,12 +98,14 @@ class Shell:
         if state.keys() != self._tensors.keys():
             unfit = sorted(state.keys() ^ self._tensors.keys())
             raise ValueError(f"a state dict does not fit the network: {', '.join(unfit[:5])}")
+        given = [state[name] for name in self._tensors]
+        for (name, tensor), new in zip(self._tensors.items(), given, strict=True):
+            if tensor.shape != new.shape:
+                raise ValueError(f"'{name}' has shape {tuple(new.shape)}, not {tuple(tensor.shape)}")
+            tensor.grad = None
         with torch.no_grad():
-            for name, tensor in self._tensors.items():
-                if tensor.shape != state[name].shape:
-                    raise ValueError(f"'{name}' has shape {tuple(state[name].shape)}, not {tuple(tensor.shape)}")
-                tensor.copy_(state[name])
-                tensor.grad = None
+            if given:
+                torch._foreach_copy_(list(self._tensors.values()), given)
             for buffer, built in self._other.values():
                 buffer.copy_(built)
 
@@ -107,7 +115,7 @@ def shell(config: Config, device: torch.device) -> Shell:
     """Return the process's one network of the run, with whatever tensors it last had."""
     with torch.random.fork_rng(devices=[]):
         network = build_network(config.model).to(device)
-    if device.type == "cuda":
+    if device.type == "cuda" or config.training.channels_last == "always":
         network = network.to(memory_format=torch.channels_last)
     return Shell(network)
 

@@ -220,9 +220,15 @@ def _require_sound(tensors: Iterable[Tensor]) -> None:
         ArithmeticError: the tensors hold NaN, infinity or numbers whose squares are nearly infinite.
     """
     floats = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
-    largest = [norm.float() for norm in torch._foreach_norm(floats, torch.inf)] if floats else []
-    if largest and not bool((torch.stack(largest) <= _LARGEST).all()):
+    # No number is larger than the Euclidean norm, which takes a tenth of the time; where that does not tell, they do.
+    if not _all_below(_LARGEST, floats, 2) and not _all_below(_LARGEST, floats, torch.inf):
         raise ArithmeticError(f"the model holds NaN, infinite values or values beyond {_LARGEST:.0e}")
+
+
+def _all_below(limit: float, tensors: list[Tensor], order: float) -> bool:
+    """Whether the norms of all tensors are at most ``limit``, and numbers."""
+    norms = [norm.float() for norm in torch._foreach_norm(tensors, order)] if tensors else []
+    return not norms or bool((torch.stack(norms) <= limit).all())
 
 
 def _magnitude(payload: Payload) -> float:

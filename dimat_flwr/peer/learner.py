@@ -14,24 +14,18 @@ from dimat_flwr.learning import (
     Batch,
     Correction,
     Evaluation,
-    Keystream,
     PeerData,
-    RunningOptimizer,
     epsilon,
     evaluate,
     full_gradient,
     gradient,
     resolve_device,
-    restore_optimizer,
-    save_optimizer,
-    spend,
     steps_taken,
-    train_epochs,
-    train_steps,
 )
 from dimat_flwr.merging import MergeError, recalibrate_batchnorm
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.initial_state import initial_state
+from dimat_flwr.peer.local_training import LocalTraining
 from dimat_flwr.peer.state import PeerState
 from dimat_flwr.peer.training_log import TrainingLog
 from dimat_flwr.seeding import derive_seed
@@ -62,7 +56,6 @@ class Learner:
             rounds: the run's last round.
             simulation: whether all peers are in one; then nothing that is drawn need be secret.
         """
-        self._secret = config.privacy.draws_secretly(simulation)
         self._config, self._state, self.peer, self.round = config, state, peer, round
         self.device = resolve_device(config.training.device)
         self._shell = caches.shell(config, self.device)
@@ -70,7 +63,9 @@ class Learner:
         self._dataset = config.dataset.of(peer)
         self.data = caches.own_data(self._dataset, config.partition, peers, config.seeds.data, peer, self.device)
         self.lr = config.optimizer.lr * config.lr_schedule.factor(min(round, rounds), rounds)
-        self._log = TrainingLog()
+        secret = config.privacy.draws_secretly(simulation)
+        task, lr = self._dataset.task, self.lr
+        self._training = LocalTraining(config, state, self._shell, task, peer=peer, round=round, lr=lr, secret=secret)
         self._gradients = 0
 
     @property
@@ -142,31 +137,13 @@ class Learner:
         if settings.local_steps is None:
             self._train_epochs(settings.local_epochs, correct, pooled=pooled)
             return
-        if self.is_private:
-            self._train_privately(settings.local_steps, correct)
-            return
-        with self._optimizer() as optimizer:
-            self._log.add(
-                train_steps(
-                    self.model,
-                    self._samples(pooled),
-                    optimizer,
-                    self._dataset.task,
-                    first=self._state.batches_drawn,
-                    steps=settings.local_steps,
-                    batch_size=settings.batch_size,
-                    seed=self._batch_seed,
-                    precision=settings.precision,
-                    lr=self.lr,
-                    correct=correct,
-                )
-            )
-        self._state.batches_drawn += settings.local_steps
+        self._training.steps(self._samples(pooled), settings.local_steps, correct)
         self._changed()
 
     def next_batch(self) -> Batch:
         """See ``algorithms.interface.Peer``."""
-        batch = self.data.batch(self._state.batches_drawn, self._config.training.batch_size, self._batch_seed)
+        seed = self._training.batch_seed
+        batch = self.data.batch(self._state.batches_drawn, self._config.training.batch_size, seed)
         self._state.batches_drawn += 1
         return batch
 
@@ -175,7 +152,7 @@ class Learner:
         self._gradients += 1
         seed = derive_seed(self._config.seeds.order, self.peer, self.round, f"gradient {self._gradients}")
         precision = self._config.training.precision
-        with self._log.timed(len(batch[1])) as timed:
+        with self._training.log.timed(len(batch[1])) as timed:
             found, timed.loss = gradient(self.model, self._dataset.task, batch, at=at, seed=seed, precision=precision)
         if at is None:
             self._changed()  # its statistics took note of the batch
@@ -256,7 +233,7 @@ class Learner:
 
     def trained(self) -> Training | None:
         """Return what was trained in this message, None if nothing was; and begin anew."""
-        log, self._log = self._log, TrainingLog()
+        log, self._training.log = self._training.log, TrainingLog()
         return log.event()
 
     def close(self) -> None:
@@ -266,16 +243,12 @@ class Learner:
     @property
     def is_private(self) -> bool:
         """Whether nothing of a sample may show but through training with clipping and noise."""
-        return self._config.privacy.noise_multiplier is not None
+        return self._training.is_private
 
     def privacy(self) -> Privacy:
         """Return what private training has told of each own sample so far."""
         delta = self._config.privacy.delta
         return Privacy(epsilon=epsilon(self._state.spent, delta), delta=delta, steps=steps_taken(self._state.spent))
-
-    @property
-    def _batch_seed(self) -> int:
-        return derive_seed(self._config.seeds.order, self.peer, purpose="minibatches")
 
     def _changed(self) -> None:
         self._state.measured = None
@@ -286,69 +259,9 @@ class Learner:
         return caches.everyones_data(self._dataset, self.device) if pooled else self.data
 
     def _train_epochs(self, epochs: int, correct: Correction | None, *, pooled: bool) -> None:
-        if not epochs:
-            return
-        settings = self._config.training
-        if self.is_private:
-            # As many as cover the samples: a number that nobody has to be told.
-            self._train_privately(epochs * math.ceil(len(self.data) / settings.batch_size), correct)
-            return
-        generator = torch.Generator().manual_seed(
-            derive_seed(self._config.seeds.order, self.peer, self.round, "batches")
-        )
-        with self._optimizer() as optimizer:
-            self._log.add(
-                train_epochs(
-                    self.model,
-                    self._samples(pooled),
-                    optimizer,
-                    self._dataset.task,
-                    epochs=epochs,
-                    batch_size=settings.batch_size,
-                    generator=generator,
-                    precision=settings.precision,
-                    lr=self.lr,
-                    correct=correct,
-                )
-            )
-        self._changed()
-
-    def _train_privately(self, steps: int, correct: Correction | None) -> None:
-        # Opacus takes seconds to import, and brings all of torch's optimizers.
-        from dimat_flwr.learning.private import Protection, sampling_rate, train_privately
-
-        settings, privacy, spent = self._config.training, self._config.privacy, self._state.spent
-        sigma = privacy.noise_multiplier
-        assert sigma is not None
-        purpose = f"privacy, step {steps_taken(spent)}"
-        seed = derive_seed(self._config.seeds.order, self.peer, self.round, purpose)
-        keystream = Keystream.secret() if self._secret else Keystream.seeded(seed)
-        with self._optimizer() as optimizer:
-            self._log.add(
-                train_privately(
-                    self.model,
-                    self.data,
-                    optimizer,
-                    self._dataset.task,
-                    Protection(sigma, privacy.max_grad_norm, keystream),
-                    steps=steps,
-                    batch_size=settings.batch_size,
-                    precision=settings.precision,
-                    lr=self.lr,
-                    correct=correct,
-                )
-            )
-        spend(spent, sigma, sampling_rate(len(self.data), settings.batch_size), steps)
-        self._changed()
-
-    @contextmanager
-    def _optimizer(self) -> Iterator[RunningOptimizer]:
-        """Give the optimizer with the moments it had, and keep those it has afterwards if the configuration says so."""
-        optimizer = self._config.optimizer.build(self.model.parameters())
-        restore_optimizer(optimizer, self.model, self._state.optimizer, copy=False)
-        yield optimizer
-        if self._config.training.keep_optimizer:
-            self._state.optimizer = save_optimizer(optimizer, self.model)
+        if epochs:
+            self._training.epochs(self._samples(pooled), epochs, correct)
+            self._changed()
 
     @contextmanager
     def _settled(self) -> Iterator[None]:

@@ -44,7 +44,7 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         conf_dir: the folder ``conf/``.
     """
     try:
-        instruction = read_instruction(content.config_records.get(names.INSTRUCTION))
+        instruction = read_instruction(content.get(names.INSTRUCTION))
         config = configuration(instruction.settings or run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
             return _set_up(config, instruction, node_config, state)

@@ -10,7 +10,7 @@ from torch import nn
 
 from dimat_flwr.config import Config, check_network
 from dimat_flwr.data import DataSource
-from dimat_flwr.learning import PrivacyError, autocast, resolve_device
+from dimat_flwr.learning import PrivacyError, autocast, compiler_fault, resolve_device
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.initial_state import check_initial_file
@@ -51,6 +51,7 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     parts = caches.partition_indices(dataset, config.partition, instruction.peers, config.seeds.data)
     network = caches.shell(config, device).network
     check_network(config, network, device)
+    _check_speed(config, network)
     _check_privacy(config, network, device, max(len(own) for own in (parts if place < 0 else parts[place : place + 1])))
     check_initial_file(config, network.state_dict(), place)
     size = _model_bytes(network)
@@ -62,6 +63,17 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     pools = config.algorithm.pools_data or config.final_merge.pools_data
     if pools and not instruction.simulation:
         raise PeerSetupError(POOLED)
+
+
+def _check_speed(config: Config, network: nn.Module) -> None:
+    """Refuse settings of ``training`` that would change nothing here, or cannot be had."""
+    if config.training.channels_last == "always" and all(tensor.dim() != 4 for tensor in network.parameters()):
+        raise PeerSetupError(
+            f"training.channels_last=always orders the weights of convolutions of images, and model "
+            f"'{config.choices['model']}' has none; leave it at auto"
+        )
+    if config.training.compile and (missing := compiler_fault()):
+        raise PeerSetupError(f"training.compile: {missing}; set training.compile=false")
 
 
 def _check_privacy(config: Config, network: nn.Module, device: torch.device, samples: int) -> None:

@@ -69,27 +69,30 @@ class PeerState:
 
 def load_state(records: RecordDict) -> PeerState:
     """Read a peer's state from ``context.state``; a fresh one where there is none. Its tensors may be written to."""
-    if _FACTS not in records.config_records:
+    facts, blob = _facts(records), records.get(_BLOB)
+    if facts is None or not isinstance(blob, ArrayRecord):
         return PeerState()
-    return unpack_state(
-        records.array_records[_BLOB]["tensors"].data, json.loads(str(records.config_records[_FACTS]["json"]))
-    )
+    return unpack_state(blob["tensors"].data, facts)
 
 
 def kept_number(records: RecordDict) -> int:
     """Return the exchange that the peer finished last as ``context.state`` has it, -1 where there is none."""
-    facts = records.config_records.get(_FACTS)
-    return -1 if facts is None else int(json.loads(str(facts["json"]))["number"])
+    facts = _facts(records)
+    return -1 if facts is None else int(facts["number"])
 
 
 def kept_account(records: RecordDict) -> Spent:
     """Return the private steps that ``context.state`` knows of, also where the peer is about to go back from it."""
-    facts = records.config_records.get(_FACTS)
-    return (
-        []
-        if facts is None
-        else [(sigma, rate, steps) for sigma, rate, steps in json.loads(str(facts["json"]))["spent"]]
-    )
+    facts = _facts(records)
+    return [] if facts is None else [(sigma, rate, steps) for sigma, rate, steps in facts["spent"]]
+
+
+def _facts(records: RecordDict) -> dict[str, Any] | None:
+    record = records.get(_FACTS)
+    if not isinstance(record, ConfigRecord):
+        return None
+    facts: dict[str, Any] = json.loads(str(record["json"]))
+    return facts
 
 
 def save_state(state: PeerState, records: RecordDict) -> None:

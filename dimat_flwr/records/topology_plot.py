@@ -104,9 +104,8 @@ def _draw_lines(axes: "Axes", graph: "nx.DiGraph", places: dict[int, NDArray[np.
 
     links = sorted({(min(edge), max(edge)) for edge in graph.edges})
     lines = [(places[one], places[other]) for one, other in links]
-    axes.add_collection(
-        LineCollection(lines, colors=_EDGE, linewidths=0.6, alpha=max(0.06, min(0.5, 120 / len(links))), zorder=1)
-    )
+    alpha = max(0.06, min(0.5, 120 / max(1, len(links))))  # of very many edges the summary lists none
+    axes.add_collection(LineCollection(lines, colors=_EDGE, linewidths=0.6, alpha=alpha, zorder=1))
 
 
 def _draw_arrows(

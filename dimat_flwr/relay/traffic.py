@@ -119,6 +119,9 @@ class RelayLoop:
         )
         self._progress = Progress(plan.last_round, len(places), _log.info, clock)
         self._pending: dict[str, _Pending] = {}
+        self._asked: dict[
+            int, list[str]
+        ] = {}  # peer -> messages to it that may be pending: one, or some if asked again
         self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
@@ -198,6 +201,7 @@ class RelayLoop:
         message_id = self._post.send(node, names.EXCHANGE_MESSAGE, entry.content)
         if message_id:
             self._pending[message_id] = entry
+            self._asked.setdefault(peer, []).append(message_id)
         elif self._post.simulation or node in self._post.nodes():
             self._fail(entry, "Flower refused a message to it, which may be too large")
         else:
@@ -227,7 +231,8 @@ class RelayLoop:
 
     def _forget(self, peer: int) -> None:
         """Stop waiting for answers of a peer."""
-        self._pending = {key: entry for key, entry in self._pending.items() if entry.dispatch.peer != peer}
+        for message_id in self._asked.pop(peer, ()):
+            self._pending.pop(message_id, None)
 
     def _record_absence(self, entry: _Pending, source: int) -> None:
         reader, reason = entry.dispatch.peer, entry.dispatch.absent[source]

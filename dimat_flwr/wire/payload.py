@@ -9,12 +9,15 @@ reader expects is known beforehand: that makes the check exact and costs one cop
 import json
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from dimat_flwr.wire.blob import PayloadError, from_record, to_record
 
@@ -73,25 +76,48 @@ def pack(payload: Payload) -> bytes:
     Raises:
         PayloadError: a tensor's type or name, or the number of numbers, is not one that ``unpack`` takes.
     """
-    header: dict[str, Any] = {}
-    if payload.numbers:
-        header[_METADATA] = {name: float(value).hex() for name, value in payload.numbers.items()}
-        if len(header[_METADATA]) > MAX_NUMBERS:
-            raise PayloadError(f"a payload has {len(header[_METADATA])} numbers; at most {MAX_NUMBERS} can be sent")
-    parts: list[memoryview] = []
-    end = 0
     # Larger elements first: so every tensor starts at a multiple of its element's size.
-    for name, tensor in sorted(payload.tensors.items(), key=lambda item: -item[1].element_size()):
-        if tensor.dtype not in _TYPES:
-            raise PayloadError(f"tensor '{name}' is of type {tensor.dtype}, which cannot be sent; convert it first")
+    ordered = sorted(payload.tensors.items(), key=lambda item: -item[1].element_size())
+    entries = _entries(tuple((name, tensor.dtype, tensor.shape) for name, tensor in ordered))
+    if payload.numbers:
+        numbers = {name: float(value).hex() for name, value in payload.numbers.items()}
+        if len(numbers) > MAX_NUMBERS:
+            raise PayloadError(f"a payload has {len(numbers)} numbers; at most {MAX_NUMBERS} can be sent")
+        entries = ",".join(filter(None, (f'"{_METADATA}":{_compact(numbers)}', entries)))
+    text = f"{{{entries}}}".encode()
+    text += b" " * (-len(text) % 8)
+    with torch.no_grad():
+        # Neighbours of one type are put in a row by one call: a call for each costs more than the copy does.
+        runs = groupby((tensor.cpu() for _, tensor in ordered), lambda tensor: tensor.dtype)
+        rows = [_flatten_dense_tensors(list(run)) for _, run in runs]  # type: ignore[no-untyped-call]
+    parts = [row.view(torch.uint8).numpy().data for row in rows]
+    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+
+
+@lru_cache(maxsize=16)  # a peer's payloads, and its states, are of one form for the whole run
+def _entries(form: tuple[tuple[str, torch.dtype, torch.Size], ...]) -> str:
+    """Return what the header says of tensors, without its braces.
+
+    Args:
+        form: (name, type, shape) in the order in which they lie.
+
+    Raises:
+        PayloadError: a type or name is not one that ``unpack`` takes.
+    """
+    entries: dict[str, Any] = {}
+    end = 0
+    for name, dtype, shape in form:
+        if dtype not in _TYPES:
+            raise PayloadError(f"tensor '{name}' is of type {dtype}, which cannot be sent; convert it first")
         if not 0 < len(name) <= MAX_NAME or name == _METADATA:
             raise PayloadError(f"a tensor cannot be sent under the name '{name}'")
-        parts.append(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        start, end = end, end + parts[-1].nbytes
-        header[name] = {"dtype": _TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+        start, end = end, end + shape.numel() * dtype.itemsize
+        entries[name] = {"dtype": _TYPES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    return _compact(entries)[1:-1]
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def unpack(blob: bytes, expected: Expected) -> Payload:
@@ -109,36 +135,66 @@ def unpack(blob: bytes, expected: Expected) -> Payload:
             finite; or the bytes are no payload at all.
     """
     like = expected.tensors
-    header, start = _read_header(blob, like)
-    found = _read_numbers(header.pop(_METADATA, {}), expected.numbers)
-    _check_names("tensor", header.keys(), like.keys())
-    starts = {name: _check_entry(name, header[name], wanted) for name, wanted in like.items()}
-    runs = _runs(starts, like)
+    start = _check_size(blob, like)
+    layout = _read_layout(blob[8:start], tuple((name, tensor.dtype, tensor.shape) for name, tensor in like.items()))
+    numbers = _read_numbers(layout.numbers, expected.numbers)
     data = bytearray(memoryview(blob)[start:])  # the one copy: aligned, writable, and the caller's own
-    if not all(_is_sound(data, *run) for run in runs):
-        bad = next(
-            name for name, tensor in like.items() if not _is_sound(data, tensor.dtype, starts[name], tensor.numel())
-        )
-        raise PayloadError(f"tensor '{bad}' holds NaN or infinite values, or truth values that are neither 0 nor 1")
-    return Payload(
-        {name: _view(data, starts[name], tensor.dtype, tensor.shape) for name, tensor in like.items()}, found
-    )
+    found: dict[str, Tensor] = {}
+    for run in layout.runs:
+        elements = run.elements(data)
+        if not _is_sound(elements):
+            bad = next(name for name, tensor in run.split(elements) if not _is_sound(tensor))
+            raise PayloadError(f"tensor '{bad}' holds NaN or infinite values, or truth values that are neither 0 nor 1")
+        found.update(run.split(elements))
+    return Payload({name: found[name] for name in like}, numbers)
 
 
 def unpack_own(blob: bytes) -> dict[str, Tensor]:
     """Return the tensors of a blob that this peer packed itself, in one copy of its data; nothing is checked."""
-    length = int.from_bytes(blob[:8], "little")
-    header = json.loads(blob[8 : 8 + length])
-    header.pop(_METADATA, None)
-    data = bytearray(memoryview(blob)[8 + length :])
-    return {
-        name: _view(data, entry["data_offsets"][0], _DTYPES[entry["dtype"]], entry["shape"])
-        for name, entry in header.items()
-    }
+    start = 8 + int.from_bytes(blob[:8], "little")
+    runs = _read_own_layout(blob[8:start])
+    data = bytearray(memoryview(blob)[start:])
+    return {name: tensor for run in runs for name, tensor in run.split(run.elements(data))}
 
 
-def _read_header(blob: bytes, like: Mapping[str, Tensor]) -> tuple[dict[str, Any], int]:
-    """Return the parsed header and where the data starts; nothing is read before the sizes fit what is expected."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Neighbouring tensors of one type within a blob's data.
+
+    Attributes:
+        dtype: of all of them.
+        start: of the first, in bytes.
+        shapes: name -> a tensor of that shape, in the order in which they lie.
+    """
+
+    dtype: torch.dtype
+    start: int
+    shapes: dict[str, Tensor] = field(default_factory=dict)
+
+    def elements(self, data: bytearray) -> Tensor:
+        """Return all their elements in a row, in the memory of ``data``."""
+        count = sum(shape.numel() for shape in self.shapes.values())
+        if not count:
+            return torch.empty(0, dtype=self.dtype)
+        return torch.frombuffer(data, dtype=self.dtype, count=count, offset=self.start)
+
+    def split(self, elements: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Yield (name, tensor) in the same memory."""
+        split = _unflatten_dense_tensors(elements, tuple(self.shapes.values()))  # type: ignore[no-untyped-call]
+        for (name, shape), tensor in zip(self.shapes.items(), split, strict=True):
+            yield name, tensor if shape.numel() else tensor.view(shape.shape)  # it makes all that is empty (0,)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What a header says: the payload's numbers as it writes them, not checked, and where its tensors lie."""
+
+    numbers: object
+    runs: tuple[_Run, ...]
+
+
+def _check_size(blob: bytes, like: Mapping[str, Tensor]) -> int:
+    """Return where the data starts; nothing is read before the sizes fit what is expected."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in like.values())
     length = int.from_bytes(blob[:8], "little")
     limit = 1_000 + sum(200 + 12 * (len(name) + tensor.ndim * 2) for name, tensor in like.items()) + MAX_NUMBERS * 700
@@ -147,13 +203,46 @@ def _read_header(blob: bytes, like: Mapping[str, Tensor]) -> tuple[dict[str, Any
             f"the payload has {len(blob):,} bytes with a header of {length:,}, where {size:,} bytes of tensors "
             "and a small header were expected"
         )
+    return 8 + length
+
+
+# All neighbours of a run write the same header, message for message, unless there are numbers in it.
+@lru_cache(maxsize=16)
+def _read_layout(text: bytes, wanted: tuple[tuple[str, torch.dtype, torch.Size], ...]) -> _Layout:
+    """Read a header, trusting nothing about it.
+
+    Args:
+        text: the header.
+        wanted: (name, type, shape) of the tensors that it must describe.
+
+    Raises:
+        PayloadError: it is no header, or describes anything else.
+    """
     try:
-        header = json.loads(blob[8 : 8 + length].decode("utf-8"), object_pairs_hook=_object)
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise PayloadError(f"the payload's header is not readable: {error}") from None
     if not isinstance(header, dict):
         raise PayloadError("the payload's header is not readable: no JSON object")
-    return header, 8 + length
+    numbers = header.pop(_METADATA, {})
+    like = {name: _shaped(dtype, shape) for name, dtype, shape in wanted}
+    _check_names("tensor", header.keys(), like.keys())
+    return _Layout(
+        numbers, _runs({name: _check_entry(name, header[name], shape) for name, shape in like.items()}, like)
+    )
+
+
+@lru_cache(maxsize=16)
+def _read_own_layout(text: bytes) -> tuple[_Run, ...]:
+    header = json.loads(text)
+    header.pop(_METADATA, None)
+    like = {name: _shaped(_DTYPES[entry["dtype"]], entry["shape"]) for name, entry in header.items()}
+    return _runs({name: entry["data_offsets"][0] for name, entry in header.items()}, like)
+
+
+def _shaped(dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
+    """Return a tensor of this type and shape that takes no room: one element, repeated."""
+    return torch.empty((), dtype=dtype).expand(shape)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -219,37 +308,28 @@ def _brief(value: object) -> str:
     return json.dumps(value)[:100]
 
 
-def _runs(starts: Mapping[str, int], like: Mapping[str, Tensor]) -> list[tuple[torch.dtype, int, int]]:
-    """Return (type, start, count) of neighbouring elements of one type; refuse tensors that overlap or leave gaps."""
-    runs: list[tuple[torch.dtype, int, int]] = []
+def _runs(starts: Mapping[str, int], like: Mapping[str, Tensor]) -> tuple[_Run, ...]:
+    """Return neighbouring tensors of one type together; refuse tensors that overlap or leave gaps."""
+    runs: list[_Run] = []
     end = 0
     for name, start in sorted(starts.items(), key=lambda item: (item[1], like[item[0]].numel())):
-        dtype, count = like[name].dtype, like[name].numel()
+        shape = like[name]
         if start != end:
             raise PayloadError("the payload's tensors overlap or leave gaps")
-        end += count * dtype.itemsize
-        if runs and runs[-1][0] == dtype:
-            runs[-1] = (dtype, runs[-1][1], runs[-1][2] + count)
-        elif count:
-            runs.append((dtype, start, count))
-    return runs
+        end += shape.numel() * shape.element_size()
+        if not runs or runs[-1].dtype != shape.dtype:
+            runs.append(_Run(shape.dtype, start))
+        runs[-1].shapes[name] = shape
+    return tuple(runs)
 
 
-def _is_sound(data: bytearray, dtype: torch.dtype, offset: int, count: int) -> bool:
+def _is_sound(elements: Tensor) -> bool:
     """Whether elements of one type are finite, or truth values."""
-    if not count:
+    if not elements.numel():
         return True
-    if dtype == torch.bool:
-        return int(torch.frombuffer(data, dtype=torch.uint8, count=count, offset=offset).max()) <= 1
-    if not dtype.is_floating_point:
+    if elements.dtype == torch.bool:
+        return int(elements.view(torch.uint8).max()) <= 1
+    if not elements.dtype.is_floating_point:
         return True
-    values = torch.frombuffer(data, dtype=dtype, count=count, offset=offset)
     # NaN and infinity show in the sum, which is read in one pass; a sum that overflows is looked at more closely.
-    return bool(values.sum().isfinite()) or bool(values.isfinite().all())
-
-
-def _view(data: bytearray, offset: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    count = math.prod(shape)
-    if not count:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype, count=count, offset=offset).view(shape)
+    return math.isfinite(elements.sum().item()) or bool(elements.isfinite().all())

@@ -250,3 +250,18 @@ def test_a_step_along_the_gradient_is_a_training_step():
             parameter -= 0.1 * found[name]
     assert loss == result.loss
     torch.testing.assert_close(state(model), state(by_hand))
+
+
+def test_what_computes_the_scores_may_be_handed_over():
+    seen, models = [], [network(), network()]
+
+    def forward(inputs):
+        seen.append(len(inputs))
+        return models[1](inputs)
+
+    for model, given in zip(models, (None, forward), strict=True):
+        settings = {"epochs": 1, "batch_size": 20, "generator": generator()}
+        train_epochs(model, digits(), Sgd().build(model.parameters()), TASK, **settings, forward=given)
+    assert seen == [20, 20, 20]
+    for one, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(one, other)
