@@ -6,7 +6,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 app = ClientApp()
-_CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+_APP_DIR = Path(__file__).resolve().parent.parent
 
 
 @app.query("setup")
@@ -28,8 +28,15 @@ def exchange(message: Message, context: Context) -> Message:
 
 
 def _answer(message: Message, context: Context) -> Message:
-    from dimat_flwr.peer import handle  # here, so that what looks at the app without running it loads no torch
+    # Imported here, so that what looks at the app without running it, or has a worker, loads no torch.
+    from dimat_flwr.worker.ask import ask
 
-    kind = message.metadata.message_type
-    content = handle(kind, message.content, context.state, context.run_config, context.node_config, _CONF_DIR)
+    done = ask(message, context, _APP_DIR)
+    if done is None:
+        from dimat_flwr.peer import handle
+
+        kind, conf_dir = message.metadata.message_type, _APP_DIR / "conf"
+        content = handle(kind, message.content, context.state, context.run_config, context.node_config, conf_dir)
+    else:
+        content, context.state = done
     return Message(content, reply_to=message)

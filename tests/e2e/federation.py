@@ -44,6 +44,7 @@ class Federation:
         apart: the ServerApp is no child of the SuperLink, and outlives it.
         small_disk: the device whose results and checkpoints lie on a disk of a few MB; needs root.
         logs: where what they say goes.
+        node_config: what every device's ``--node-config`` has besides its place, keys and folders.
     """
 
     home: Path
@@ -54,6 +55,7 @@ class Federation:
     apart: bool = False
     small_disk: int | None = None
     logs: Path | None = None
+    node_config: Mapping[str, int] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> "Federation":
@@ -124,6 +126,7 @@ class Federation:
             settings |= {"key-file": own / "keys" / "peer.key", "known-peers": own / "known_peers"}
         words = [f"partition-id={device}", *(f"{key}='{path}'" for key, path in settings.items())]
         words += ["seal=true"] if self.sealed else []
+        words += [f"{key}={value}" for key, value in self.node_config.items()]
         command = [*self.supernode_command(own / "keys", self._ports[device]), "--node-config", " ".join(words)]
         deadline = time.monotonic() + until_accepted
         while True:
@@ -198,6 +201,10 @@ class Federation:
     def client_of(self, device: int) -> int | None:
         """Return the process in which a device works on a message now."""
         return self._process("flwr-clientapp", self.of(device))
+
+    def worker_of(self, device: int) -> int | None:
+        """Return the process that lives on from message to message at a device, if there is one now."""
+        return self._process("apps.worker", self.of(device))
 
     def serverapp(self) -> int | None:
         """Return the process in which a run is relayed now."""
@@ -306,7 +313,7 @@ class Submitted:
         return dict(self.wait(lambda: self._matching(fields), seconds, f"an event {fields}"))
 
     def ended_as(self, seconds: float = 60) -> str:
-        """Wait until the run has ended for Flower too, which is some seconds after its record has, and return as what."""
+        """Wait until the run has ended for Flower too, some seconds after its record has, and return as what."""
         deadline = time.monotonic() + seconds
         while not (status := self.status()).startswith("finished") and time.monotonic() < deadline:
             time.sleep(0.5)
