@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from logging import getLogger
 from pathlib import Path
 
@@ -133,6 +132,7 @@ class Applicant:
                 try:
                     line.say("call", identity=self._identity)
                     if line.hear()["kind"] == "welcome":
+                        self._started = None
                         return line
                     deadline = time.monotonic() + self._silence  # it was busy until now
                 except SilentError as error:
@@ -145,7 +145,8 @@ class Applicant:
         raise LineError(f"no worker could be started or reached within {self._silence:g} s")
 
     def _start(self) -> None:
-        if self._started is not None and self._started.poll() is not None:
+        # One that was killed, or ended in good order because another one called first, says nothing about the next.
+        if self._started is not None and (self._started.poll() or 0) > 0:
             raise NoWorkerError(f"it ended with exit code {self._started.returncode} before it answered")
         words = (self._identity, f"{self._idle:g}", str(os.getppid()))
         self._started = self._place.start(self._module, words) or self._started
@@ -154,7 +155,8 @@ class Applicant:
         """Kill a worker that does not move: it must not go on when another one has begun."""
         if isinstance(error, SilentError):
             _log.warning("The worker gives no sign of life; it is killed")
-            if self._started is not None:
-                with suppress(OSError):
-                    self._started.kill()
+            if self._started is not None:  # it may not have come so far as to write its number down
+                self._started.kill()
+                self._started.wait()
+                self._started = None
             self._place.end()

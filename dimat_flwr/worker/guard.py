@@ -6,7 +6,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -79,15 +78,14 @@ class Guard:
     checkpoint.
     """
 
-    def __init__(self, line: Line, door: Door, leave: Callable[[str], None] | None = None) -> None:
+    def __init__(self, line: Line, door: Door) -> None:
         """Watch from ``with`` on.
 
         Args:
             line: whose errand it is.
             door: where others call meanwhile.
-            leave: ends the process, and is told why.
         """
-        self._line, self._door, self._leave = line, door, leave or _leave
+        self._line, self._door = line, door
         self._stop, self._stopped = socket.socketpair()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -109,9 +107,9 @@ class Guard:
                 return
             # It has nothing to say while it waits: what can be read is its end.
             if self._line.connection in ready:
-                return self._leave("who asked for it has gone")
+                return _leave("who asked for it has gone")
             if not self._door.is_wanted():
-                return self._leave("the SuperNode has gone")
+                return _leave("the SuperNode has gone")
             if self._door.listener in ready:
                 self._door.let_in()
             if time.monotonic() - beaten >= BEAT_S:

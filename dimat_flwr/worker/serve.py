@@ -8,6 +8,7 @@ so that it makes no difference how it ends: see ``Place``.
 import os
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Sequence
 from logging import getLogger
@@ -22,6 +23,7 @@ from dimat_flwr.worker.guard import Door, Guard
 from dimat_flwr.worker.line import Line
 from dimat_flwr.worker.parcel import send_records
 
+_EXPECTING_S = 10.0  # for so long a new worker waits for who has started it
 _log = getLogger("flwr")
 
 
@@ -41,43 +43,50 @@ def serve(handle: Handler, words: Sequence[str]) -> None:
         signal.signal(wanted, signal.SIG_DFL)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
     door = Door(socket.socket(fileno=listener), int(parent))
+    worker = _Worker(identity, handle, door)
     while (line := door.next(float(idle))) is not None:
         with line:
-            if not _attend(line, identity, handle, door):
+            if not worker.attend(line):
                 break
 
 
-def _attend(line: Line, identity: str, handle: Handler, door: Door) -> bool:
-    """Work off one call; return whether to wait for another one."""
-    try:
-        note = line.hear()
-        if note["kind"] != "call":
-            raise LineError(f"it begins with '{note['kind'][:50]}'")
-        if note.get("identity") != identity:
-            line.say("other")
-            return False
-        line.say("welcome")
-        errand = Errand.receive(line)
-    except LineError as error:
-        _log.warning("A call to this device's worker came to nothing: %s", error)
-        return True
-    failure, reply = "", RecordDict()
-    with Guard(line, door):
+class _Worker:
+    def __init__(self, identity: str, handle: Handler, door: Door) -> None:
+        self._identity, self._handle, self._door = identity, handle, door
+        self._expecting = time.monotonic() + _EXPECTING_S  # so that two who start one each do not drive it out in turn
+
+    def attend(self, line: Line) -> bool:
+        """Work off one call; return whether to wait for another one."""
         try:
-            reply = handle(*vars(errand).values())
-        # Whatever it is, whoever waits for the answer is told, and tells Flower.
-        except Exception:  # noqa: BLE001
-            failure = traceback.format_exc()
-    try:
-        if failure:
-            line.say("failed", text=failure)
-            return False
-        line.say("done")
-        send_records(line, reply)
-        send_records(line, errand.state)
-    except LineError as error:
-        _log.warning("Nobody took the answer of this device's worker: %s", error)
-    return not _is_over(errand, reply)
+            note = line.hear()
+            if note["kind"] != "call":
+                raise LineError(f"it begins with '{note['kind'][:50]}'")
+            if note.get("identity") != self._identity:
+                line.say("other")
+                return time.monotonic() < self._expecting
+            line.say("welcome")
+            errand = Errand.receive(line)
+        except LineError as error:
+            _log.warning("A call to this device's worker came to nothing: %s", error)
+            return True
+        self._expecting = 0.0
+        failure, reply = "", RecordDict()
+        with Guard(line, self._door):
+            try:
+                reply = self._handle(*vars(errand).values())
+            # Whatever it is, whoever waits for the answer is told, and tells Flower.
+            except Exception:  # noqa: BLE001
+                failure = traceback.format_exc()
+        try:
+            if failure:
+                line.say("failed", text=failure)
+                return False
+            line.say("done")
+            send_records(line, reply)
+            send_records(line, errand.state)
+        except LineError as error:
+            _log.warning("Nobody took the answer of this device's worker: %s", error)
+        return not _is_over(errand, reply)
 
 
 def _is_over(errand: Errand, reply: RecordDict) -> bool:
