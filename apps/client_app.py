@@ -31,12 +31,13 @@ def _answer(message: Message, context: Context) -> Message:
     # Imported here, so that what looks at the app without running it, or has a worker, loads no torch.
     from dimat_flwr.worker.ask import ask
 
-    done = ask(message, context, _APP_DIR)
+    kind = message.metadata.message_type
+    done = ask(kind, message.content, context, _APP_DIR)
     if done is None:
         from dimat_flwr.peer import handle
 
-        kind, conf_dir = message.metadata.message_type, _APP_DIR / "conf"
-        content = handle(kind, message.content, context.state, context.run_config, context.node_config, conf_dir)
+        config = context.run_config, context.node_config
+        content = handle(kind, message.content, context.state, *config, _APP_DIR / "conf")
     else:
         content, context.state = done
     return Message(content, reply_to=message)

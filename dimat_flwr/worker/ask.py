@@ -12,7 +12,7 @@ import time
 from logging import getLogger
 from pathlib import Path
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, RecordDict
 
 from dimat_flwr.worker.errand import Errand
 from dimat_flwr.worker.errors import LineError, NoWorkerError, SilentError, WorkerError
@@ -30,11 +30,12 @@ _INSTALLS = "--allow-runtime-dependency-installation"  # of Flower's process: in
 _log = getLogger("flwr")
 
 
-def ask(message: Message, context: Context, app_dir: Path) -> tuple[RecordDict, RecordDict] | None:
+def ask(kind: str, content: RecordDict, context: Context, app_dir: Path) -> tuple[RecordDict, RecordDict] | None:
     """Return what the worker answers and the state that it leaves; None where this device has no worker.
 
     Args:
-        message: what is asked.
+        kind: of the message.
+        content: its records.
         context: Flower's; it is not changed.
         app_dir: the folder of the app as Flower has installed it.
 
@@ -47,8 +48,7 @@ def ask(message: Message, context: Context, app_dir: Path) -> tuple[RecordDict, 
         return None
     if _STATE_DIR not in context.node_config or not idle:
         return None
-    conf_dir, kind = app_dir / "conf", message.metadata.message_type
-    errand = Errand(kind, message.content, context.state, context.run_config, context.node_config, conf_dir)
+    errand = Errand(kind, content, context.state, context.run_config, context.node_config, app_dir / "conf")
     try:
         _require_possible()
         name = str(context.node_config.get(_PLACE, f"node-{context.node_id}"))
