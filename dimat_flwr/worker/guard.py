@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from typing import Self
 
@@ -99,17 +100,27 @@ class Guard:
         self._stopped.close()
 
     def _watch(self) -> None:
+        try:
+            why = self._watch_until()
+        # Work that nobody watches must not go on.
+        except Exception:  # noqa: BLE001
+            why = traceback.format_exc()
+        if why:
+            _leave(why)
+
+    def _watch_until(self) -> str:
+        """Return why the work is to end at once, nothing where it is done."""
         beaten = time.monotonic()
         while True:
             ends = [self._line.connection, self._door.listener, self._stopped]
             ready = select.select(ends, [], [], _LOOK_S)[0]
             if self._stopped in ready:
-                return
+                return ""
             # It has nothing to say while it waits: what can be read is its end.
             if self._line.connection in ready:
-                return _leave("who asked for it has gone")
+                return "who asked for it has gone"
             if not self._door.is_wanted():
-                return _leave("the SuperNode has gone")
+                return "the SuperNode has gone"
             if self._door.listener in ready:
                 self._door.let_in()
             if time.monotonic() - beaten >= BEAT_S:

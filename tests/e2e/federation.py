@@ -304,6 +304,8 @@ class Submitted:
             status = self.status() if now - looked > 60 else ""
             looked = now if status else looked
             if now > deadline or status.startswith("finished"):
+                if found := until():  # it came while Flower was asked
+                    return found
                 raise StoppedError(f"waited for {what}: {status or 'not yet'}; the record: {self._last_events()}")
             time.sleep(0.05)
         return found

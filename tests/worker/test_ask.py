@@ -12,6 +12,10 @@ import pytest
 from flwr.app import ConfigRecord, Context, RecordDict
 
 from dimat_flwr.local import post
+from dimat_flwr.peer import handle
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import read_report
 from dimat_flwr.worker import ask as asking
 from dimat_flwr.worker.ask import Applicant, ask
 from dimat_flwr.worker.errors import LineError, NoWorkerError
@@ -111,6 +115,13 @@ def test_how_long_a_worker_waits() -> None:
     assert worker_idle({"worker-idle": 5}) == 5
     with pytest.raises(ValueError, match="worker-idle in --node-config is 'long'"):
         worker_idle({"worker-idle": "long"})
+
+
+def test_a_wrong_setting_is_refused_before_anybody_trains() -> None:
+    asked = Instruction(peer=-1, peers=1, run="run", simulation=False)
+    content, device = RecordDict({names.INSTRUCTION: asked.to_record()}), {"worker-idle": "long", "partition-id": 0}
+    reply = handle(names.SETUP_MESSAGE, content, RecordDict(), {}, device, ROOT / "conf")
+    assert "worker-idle in --node-config is 'long'" in read_report(reply[names.REPORT]).problem
 
 
 def test_anything_else_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

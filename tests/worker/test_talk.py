@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +33,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind("")  # Linux makes up a name
+        self.listener.listen()
         self.door = Door(self.listener, os.getpid())
         self.done: list[tuple[Any, ...]] = []
         self.reply = RecordDict()
@@ -193,12 +197,18 @@ def test_the_work_ends_with_who_asked_for_it_or_with_the_supernode(left: list[st
     assert left[1:] == ["the SuperNode has gone"]
 
 
+def test_a_guard_that_fails_ends_the_worker(left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Door, "is_wanted", lambda _: 1 / 0)
+    caller, line = pair()
+    with caller, line, Guard(line, Bench().door) as watch:
+        watch._thread.join()
+    assert "division by zero" in left[0]
+
+
 def _gone() -> int:
-    process = os.fork()
-    if not process:
-        os._exit(0)
-    os.waitpid(process, 0)
-    return process
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
 
 
 def instruction(**fields: Any) -> RecordDict:
