@@ -96,8 +96,8 @@ class Watch:
         if process is not None and process not in device.messages:
             device.messages[process] = Message(sum(device.workers.values()))
         working |= {found: number for found in (worker, process) if found is not None}
-        supernode = self._parts.running[name(number)].pid
-        self.supernode_mb = max(self.supernode_mb, _used(supernode)[1])
+        standing = (self._parts.running[name(number)].pid, self._parts.superexec_of(number))
+        self.supernode_mb = max(self.supernode_mb, sum(_used(found)[1] for found in standing if found))
 
     def _look(self, process: int, device: Device) -> None:
         used, peak = _used(process)
@@ -162,7 +162,7 @@ def main(rounds: int = 5, devices: int = 2, logs: Path | None = None, without: b
     print(
         f"median over {len(costs)} exchanges after the start: {over[0]:.2f} s in all, {over[1]:.2f} s beyond "
         f"training, {over[2]:.2f} s beyond training and merging; {over[3]:.0f} MB in the process, {over[4]:.0f} MB in "
-        f"the worker, {watch.supernode_mb:.0f} MB in the SuperNode"
+        f"the worker, {watch.supernode_mb:.0f} MB in the SuperNode's two"
     )
 
 

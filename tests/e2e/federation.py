@@ -206,6 +206,10 @@ class Federation:
         """Return the process that lives on from message to message at a device, if there is one now."""
         return self._process("apps.worker", self.of(device))
 
+    def superexec_of(self, device: int) -> int | None:
+        """Return the process that starts a device's processes."""
+        return self._process("flower-superexec", self.of(device))
+
     def serverapp(self) -> int | None:
         """Return the process in which a run is relayed now."""
         return self._process("flwr-serverapp", self.home / SUPERLINK)
