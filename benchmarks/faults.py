@@ -249,7 +249,7 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
     for kind in ("away", "returned", "late", "failure", "resumed"):
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []
-    told += [f"warnings {len(warnings)}"] if warnings else []
+    told += [f"warnings {len(warnings)} ({warnings[0]['values']['text'][:80]})"] if warnings else []
     deadline = time.monotonic() + 30
     while left := [device for device in range(parts.devices) if parts.worker_of(device) is not None]:
         if time.monotonic() > deadline:  # a worker ends with the run, without being told

@@ -256,7 +256,7 @@ class Federation:
                 self.credentials("device", self.of(device) / "keys")
         if self.small_disk is not None:
             subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(self.disk(self.small_disk))], check=True
+                ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(self.disk(self.small_disk))], check=True
             )
         if self.sealed:
             known = [f"{i} {(self.of(i) / 'keys' / 'peer.pub').read_text().strip()}\n" for i in range(self.devices)]
