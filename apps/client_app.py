@@ -6,7 +6,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 app = ClientApp()
-_CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+_APP_DIR = Path(__file__).resolve().parent.parent
 
 
 @app.query("setup")
@@ -34,8 +34,16 @@ def exchange(message: Message, context: Context) -> Message:
 
 
 def _answer(message: Message, context: Context) -> Message:
-    from dimat_flwr.peer import handle  # here, so that what looks at the app without running it loads no torch
+    # Imported here, so that what looks at the app without running it, or has a worker, loads no torch.
+    from dimat_flwr.worker.ask import ask
 
     kind = message.metadata.message_type
-    content = handle(kind, message.content, context.state, context.run_config, context.node_config, _CONF_DIR)
+    done = ask(kind, message.content, context, _APP_DIR)
+    if done is None:
+        from dimat_flwr.peer import handle
+
+        config = context.run_config, context.node_config
+        content = handle(kind, message.content, context.state, *config, _APP_DIR / "conf")
+    else:
+        content, context.state = done
     return Message(content, reply_to=message)

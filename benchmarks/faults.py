@@ -1,6 +1,6 @@
 """Real devices on loopback: what goes wrong with them, one thing after the other, and that the run goes on.
 
-python benchmarks/faults.py [--only training,supernode] [--rounds 3] [--logs FOLDER]
+python benchmarks/faults.py [--only training,worker] [--rounds 3] [--logs FOLDER]
 
 A SuperLink and four SuperNodes, each with a folder of real digits of its own that no other knows. In the middle of a
 run something is killed with SIGKILL, frozen, or filled up. A case is good if the run completes, every peer has done all
@@ -62,21 +62,50 @@ def nothing(parts: Federation, run: Submitted) -> str:
 def kill_while_training(parts: Federation, run: Submitted) -> str:
     """Kill the process of a message in the midst of its training.
 
-    When that is, the process of the round before tells: training takes most of its processor time in this case (the
-    record has it), and is the last long thing that it does before it saves its model.
+    When that is, the round before tells: training takes most of its processor time in this case (the record has it),
+    and is the last long thing that is done before the model is saved. The device's worker trains, and ends at once when
+    the process that Flower has started for the message does.
     """
     run.wait_for_event(event="training", peer=VICTIM, round=0)
-    start, usual = parts.client_of(VICTIM), 0.0
+    start, worker, usual = parts.client_of(VICTIM), _worker(parts, run), 0.0
     before = run.wait(lambda: _at_work(parts, other_than=start), 300, "round 1")
+    known = _processor_seconds(worker)
     while used := _processor_seconds(before):
-        usual = used
+        usual = used + _processor_seconds(worker) - known
         time.sleep(0.05)
     process, saved = run.wait(lambda: _at_work(parts, other_than=before), 300, "round 2"), _saved(parts)
-    run.wait(lambda: _processor_seconds(process) > 0.75 * usual, 300, "the process to train")
+    known = 0.75 * usual + _processor_seconds(worker)
+    run.wait(lambda: _processor_seconds(process) + _processor_seconds(worker) > known, 300, "the worker to train")
     os.kill(process, signal.SIGKILL)
+    run.wait(lambda: not _processor_seconds(worker), 30, "the worker to end with the process")
     if _saved(parts) != saved:
-        raise StoppedError("the process had trained already when it was killed")
-    return f"client killed after {0.75 * usual:.1f} of some {usual:.1f} s of processor time"
+        raise StoppedError("the worker had trained already when the process was killed")
+    return f"client killed after {0.75 * usual:.1f} of some {usual:.1f} s of processor time, and its worker ended"
+
+
+def _worker(parts: Federation, run: Submitted) -> int:
+    return int(run.wait(lambda: parts.worker_of(VICTIM), 30, "the device's worker"))
+
+
+def kill_worker(parts: Federation, run: Submitted) -> str:
+    """Kill the worker in the midst of a message: another one does it anew, and nobody else hears of it."""
+    return f"worker {_disturb_worker(parts, run, signal.SIGKILL)} killed"
+
+
+def freeze_worker(parts: Federation, run: Submitted) -> str:
+    """Freeze the worker in the midst of a message: it is killed after a minute, and another one does it anew."""
+    worker = _disturb_worker(parts, run, signal.SIGSTOP)
+    run.wait(lambda: not _processor_seconds(worker), 120, "the frozen worker to be killed")
+    return f"worker {worker} frozen"
+
+
+def _disturb_worker(parts: Federation, run: Submitted, how: signal.Signals) -> int:
+    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    worker = _worker(parts, run)
+    known = _processor_seconds(worker)
+    run.wait(lambda: _processor_seconds(worker) > known + 0.3, 300, "the worker to work on round 2")
+    os.kill(worker, how)
+    return worker
 
 
 def _at_work(parts: Federation, other_than: int | None) -> int | None:
@@ -173,6 +202,8 @@ CASES = {
     "nothing": Case(nothing, _PLAIN, searched=True),
     "training": Case(kill_while_training, _PLAIN, _LONG),
     "sending": Case(kill_while_sending, _PLAIN),
+    "worker": Case(kill_worker, _PLAIN, _LONG),
+    "worker_frozen": Case(freeze_worker, _PLAIN, _LONG),
     "supernode": Case(kill_supernode, _PLAIN),
     "frozen": Case(freeze, _PLAIN),
     "disk": Case(fill_disk, _PLAIN, warnings=True),
@@ -218,7 +249,13 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
     for kind in ("away", "returned", "late", "failure", "resumed"):
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []
-    told += [f"warnings {len(warnings)}"] if warnings else []
+    told += [f"warnings {len(warnings)} ({warnings[0]['values']['text'][:80]})"] if warnings else []
+    deadline = time.monotonic() + 30
+    while left := [device for device in range(parts.devices) if parts.worker_of(device) is not None]:
+        if time.monotonic() > deadline:  # a worker ends with the run, without being told
+            good, told = False, [*told, f"workers left at {left}"]
+            break
+        time.sleep(0.2)
     if traces:
         windows, places = traces.search()
         good = good and bool(places) == case.searched
@@ -237,14 +274,14 @@ def main(only: str = ",".join(CASES), rounds: int = 3, logs: Path | None = None)
             with Federation(Path(home) / "federation", **kind, logs=own) as parts:
                 for case, what in cases:
                     if what.warnings and parts.small_disk is None:
-                        console.print(f"{case:>10}  left out: a small disk needs root", markup=False)
+                        console.print(f"{case:>13}  left out: a small disk needs root", markup=False)
                         continue
                     try:
                         good, line = play(parts, what, rounds)
                     except (StoppedError, OSError, subprocess.SubprocessError) as error:
                         good, line = False, f"{error}\n{parts.log(SUPERLINK)}\n{parts.log(name(VICTIM))}"
                     faults += not good
-                    console.print(f"{case:>10}  {'good' if good else 'BAD'}  {line}", markup=False)
+                    console.print(f"{case:>13}  {'good' if good else 'BAD'}  {line}", markup=False)
     sys.exit(int(faults > 0))
 
 

@@ -24,6 +24,7 @@ from dimat_flwr.peer.state import Trust, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.report import Report
+from dimat_flwr.worker.idle import worker_idle
 
 Scalars = Mapping[str, Any]
 
@@ -63,6 +64,7 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
 
 def _set_up(config: Config, instruction: Instruction, node_config: Scalars, state: RecordDict) -> RecordDict:
     place = _place(node_config)
+    worker_idle(node_config)  # this is read before the message comes here, where a fault has no way to the relay
     own = load_state(state)
     kept: list[int] = []
     lost: list[int] = []

@@ -44,6 +44,7 @@ class Federation:
         apart: the ServerApp is no child of the SuperLink, and outlives it.
         small_disk: the device whose results and checkpoints lie on a disk of a few MB; needs root.
         logs: where what they say goes.
+        node_config: what every device's ``--node-config`` has besides its place, keys and folders.
     """
 
     home: Path
@@ -54,6 +55,7 @@ class Federation:
     apart: bool = False
     small_disk: int | None = None
     logs: Path | None = None
+    node_config: Mapping[str, int] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __enter__(self) -> "Federation":
@@ -124,6 +126,7 @@ class Federation:
             settings |= {"key-file": own / "keys" / "peer.key", "known-peers": own / "known_peers"}
         words = [f"partition-id={device}", *(f"{key}='{path}'" for key, path in settings.items())]
         words += ["seal=true"] if self.sealed else []
+        words += [f"{key}={value}" for key, value in self.node_config.items()]
         command = [*self.supernode_command(own / "keys", self._ports[device]), "--node-config", " ".join(words)]
         deadline = time.monotonic() + until_accepted
         while True:
@@ -199,6 +202,14 @@ class Federation:
         """Return the process in which a device works on a message now."""
         return self._process("flwr-clientapp", self.of(device))
 
+    def worker_of(self, device: int) -> int | None:
+        """Return the process that lives on from message to message at a device, if there is one now."""
+        return self._process("apps.worker", self.of(device))
+
+    def superexec_of(self, device: int) -> int | None:
+        """Return the process that starts a device's processes."""
+        return self._process("flower-superexec", self.of(device))
+
     def serverapp(self) -> int | None:
         """Return the process in which a run is relayed now."""
         return self._process("flwr-serverapp", self.home / SUPERLINK)
@@ -245,7 +256,7 @@ class Federation:
                 self.credentials("device", self.of(device) / "keys")
         if self.small_disk is not None:
             subprocess.run(
-                ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(self.disk(self.small_disk))], check=True
+                ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(self.disk(self.small_disk))], check=True
             )
         if self.sealed:
             known = [f"{i} {(self.of(i) / 'keys' / 'peer.pub').read_text().strip()}\n" for i in range(self.devices)]
@@ -297,6 +308,8 @@ class Submitted:
             status = self.status() if now - looked > 60 else ""
             looked = now if status else looked
             if now > deadline or status.startswith("finished"):
+                if found := until():  # it came while Flower was asked
+                    return found
                 raise StoppedError(f"waited for {what}: {status or 'not yet'}; the record: {self._last_events()}")
             time.sleep(0.05)
         return found

@@ -1,6 +1,7 @@
 """Real SuperNodes on loopback, one of which dies before it answers; `benchmarks/faults.py` does more to them."""
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def test_a_device_that_dies_before_it_answers_answers_from_its_checkpoint(tmp_pa
         written = {path: path.stat().st_mtime_ns for path in parts.disk(VICTIM).rglob("peer-*.checkpoint")}
         summary, events = run.finish(), run.events()
         assert run.ended_as() == "finished:completed"
+        deadline = time.monotonic() + 60
+        while any(map(parts.worker_of, range(2))):
+            assert time.monotonic() < deadline, "a worker ends with its run, without being told"
+            time.sleep(0.2)
         assert summary["status"] == "completed"
         assert sorted(e["peer"] for e in events if e["event"] == "merge") == [0, 1]
         told = [event["event"] for event in events if event["peer"] == VICTIM and event["round"] == 1]
