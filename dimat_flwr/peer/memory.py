@@ -14,6 +14,7 @@ from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
 from dimat_flwr.events import Note, clip
+from dimat_flwr.learning import Spent, steps_taken
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.saved_model import run_folder
@@ -114,6 +115,11 @@ class Memory:
         state = PeerState() if found is None else found.state
         save_state(state, self._records)
         return lambda: load_state(self._records)
+
+    def spent_before(self) -> Spent:
+        """Return the private steps that a newcomer's disk knows of: it may have been in this place before."""
+        found = self._folder.newest() if self._folder is not None and self._instruction.joins else []
+        return max((one.state.spent for one in found), key=steps_taken, default=[])
 
     def keep(self, state: PeerState, reply: RecordDict) -> RecordDict:
         """Keep the state after the exchange and return the reply, with a warning where the disk did not take it."""

@@ -87,7 +87,7 @@ def _exchange(config: Config, instruction: Instruction, content: RecordDict, sta
     memory = Memory(config, instruction, state)
     if (answered := memory.answered()) is not None:
         return answered
-    account, kept = kept_account(state), memory.before()
+    account, kept = max(kept_account(state), memory.spent_before(), key=steps_taken), memory.before()
 
     def before() -> PeerState:
         """Return the state to go on from; a peer that goes back takes nothing back of what it has published."""

@@ -43,12 +43,14 @@ class Told:
         done: peer -> the last exchange that it told something of.
         jumps: peer -> exchange after which it was moved on, being late -> the exchange it went on with.
         missed: (source, reader) that went without each other at some time.
+        began: peer that came during the run -> the exchange that it began with; what is said of it is from there on.
     """
 
     failed: frozenset[int] = frozenset()
     done: Mapping[int, int] = field(default_factory=dict)
     jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     missed: frozenset[tuple[int, int]] = frozenset()
+    began: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Restoration(Generic[T]):
         read_before: reader -> (source, number): what it read in the exchange it finished last.
         repeats: peer -> up to which exchange it does again what it had done before.
         undelivered: (name of exchange, source, reader): who may not have got what was published last.
+        newcomers: peers that came during the run.
     """
 
     finished: Sequence[int]
@@ -93,6 +96,7 @@ class Restoration(Generic[T]):
     read_before: Mapping[int, Sequence[tuple[int, int]]]
     repeats: Mapping[int, int]
     undelivered: Collection[tuple[str, int, int]]
+    newcomers: Collection[int] = ()
 
     def keeps(self, peer: int) -> list[int]:
         """Return the exchanges of a peer whose checkpoints are gone on from, ascending."""
@@ -133,7 +137,10 @@ class _Search:
         self._peers = range(plan.peers)
         self._end = len(plan) if plan.shared is None else plan.shared
         self._alive = [peer for peer in self._peers if peer not in told.failed]
-        self._finished = [max((n for n in standings[p].kept if n < self._end), default=-1) for p in self._peers]
+        self._finished = [
+            max((n for n in standings[p].kept if told.began.get(p, 0) <= n < self._end), default=-1)
+            for p in self._peers
+        ]
         if all_or_none and min((self._finished[peer] for peer in self._alive), default=-1) < 0:
             self._finished = [-1] * plan.peers
         self._coming = [self._jump(peer, self._finished[peer]) for peer in self._peers]
@@ -172,9 +179,12 @@ class _Search:
             read_before=self._read_before(),
             repeats=self._repeats(),
             undelivered=self._undelivered(),
+            newcomers=sorted(self._told.began.keys() - self._told.failed),
         )
 
     def _jump(self, peer: int, number: int) -> int:
+        if number < 0:
+            return self._told.began.get(peer, 0)
         return self._told.jumps.get(peer, {}).get(number, number + 1)
 
     def _require_something_to_do(self) -> None:
@@ -207,7 +217,10 @@ class _Search:
         return None
 
     def _was_moved_past(self, source: int, exchange: int) -> bool:
-        return any(number < exchange < to for number, to in self._told.jumps.get(source, {}).items() if to > number + 1)
+        """Whether a peer published nothing for an exchange, because it was late or had not begun."""
+        return exchange <= self._told.began.get(source, -1) or any(
+            number < exchange < to for number, to in self._told.jumps.get(source, {}).items() if to > number + 1
+        )
 
     def _describe(self, peer: int, exchange: int, source: int) -> str:
         mine, theirs = self._standings[peer], self._standings[source]
