@@ -107,8 +107,8 @@ def _require_no_strangers(claims: Mapping[int, Claim], wanted: int, settings: Re
     """Refuse newcomers in a run whose peers sign, also where the devices say so and the run does not."""
     if any(claim.introduction for claim in claims.values()) and (settings.join != "start" or len(claims) < wanted):
         raise SetupError(
-            "nothing was trained. Peers that sign meet all the others in exchange 0, and take no payload of anybody who "
-            "comes later: set relay.join=start, and wait for all relay.peers"
+            "nothing was trained. Peers that sign meet all the others in exchange 0, and take no payload of those who "
+            "come later: set relay.join=start, and wait for all relay.peers"
         )
 
 

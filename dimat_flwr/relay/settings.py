@@ -16,15 +16,16 @@ class RelaySettings:
         peers: how many places there are, and how many peers to wait for; None: as many as are connected at the start.
         min_peers: how many are enough once ``join_timeout`` is over; the other places are vacant then. None: all.
         join: when a node may come into a vacant place, or one whose peer is lost: at the ``start``, or at ``any_time``.
-        leavers: what becomes of the graph when a peer is lost: ``redraw``: it is drawn anew over those who are left, where
-            the topology can be drawn over so many; ``leave_out``: it stays, and rows are scaled.
+        leavers: what becomes of the graph when a peer is lost: ``redraw``: it is drawn anew over those who are left,
+            where the topology can be drawn over so many; ``leave_out``: it stays, and rows are scaled.
         join_timeout: seconds to wait for all peers.
         straggler_timeout: seconds after which its neighbours go on without a busy peer.
         repeat_timeout: seconds without an answer after which a connected peer is asked the same again: a device that
             crashes between taking a message and answering it is never reported.
         give_up_timeout: seconds after which a busy peer counts as lost, and one that is away too.
 
-    In a simulation the last three do not apply, and nobody comes after the start: messages queue for workers there, and waiting is not being late.
+    In a simulation the last three do not apply: messages queue for workers there, and waiting is not being late. Nor
+    does anybody come after the start.
     """
 
     peers: int | None = Field(default=None, ge=2)
@@ -45,7 +46,7 @@ class RelaySettings:
             )
         if self.min_peers is not None and (self.peers is None or self.min_peers > self.peers):
             raise ValueError(
-                f"min_peers ({self.min_peers}) is how many of peers ({self.peers}) are enough; set peers, and min_peers to "
-                "at most as many"
+                f"min_peers ({self.min_peers}) is how many of peers ({self.peers}) are enough; set peers, and "
+                "min_peers to at most as many"
             )
         return self
