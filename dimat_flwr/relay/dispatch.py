@@ -26,43 +26,13 @@ from typing import Generic, TypeVar
 
 from dimat_flwr.events import Absence
 from dimat_flwr.relay.mailbox import MOST_UNREAD, Mailbox
+from dimat_flwr.relay.order import Dispatch
 from dimat_flwr.relay.plan import PlannedExchange
 from dimat_flwr.relay.restoration import Restoration
-from dimat_flwr.topology import Row
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Dispatch(Generic[T]):
-    """One peer may start one exchange.
-
-    Attributes:
-        peer: who.
-        exchange: its number in the plan.
-        payloads: source -> what it published for this peer, ascending.
-        row: the peer's row of W over itself and ``payloads``.
-        readers: who will read what this exchange makes the peer publish, ascending.
-        behind: those of them who did not get what the peer published last for an exchange of that name.
-        absent: sources whose payload is missing -> ``failed`` (out of the run), ``late`` or ``rejected`` (it
-            answered without a payload for this peer).
-        missed: those of ``absent`` that were in time: this peer itself was too late for their payload.
-        after: the exchange that the peer finished last, -1 for none.
-        keep: earlier exchanges of the peer in which it published what somebody may still have to read, ascending.
-        joins: whether the peer comes new and begins with this exchange.
-    """
-
-    peer: int
-    exchange: int
-    payloads: Mapping[int, T]
-    row: Row
-    readers: tuple[int, ...]
-    absent: Mapping[int, Absence]
-    missed: frozenset[int] = frozenset()
-    behind: tuple[int, ...] = ()
-    after: int = -1
-    keep: tuple[int, ...] = ()
-    joins: bool = False
+__all__ = ["Dispatch", "Dispatcher"]
 
 
 @dataclass
@@ -105,6 +75,7 @@ class Dispatcher(Generic[T]):
         self._failed = set(vacant)  # those who are out of the run, or not in it yet
         self._late: set[int] = set()
         self._newcomers: dict[int, set[tuple[str, int]]] = {}  # peer -> (exchange's name, source) that it got one of
+        self._postponed: dict[int, int] = {}
         self._handed_out = -1
         self._at = Counter({0: peers - len(self._failed)})  # exchange -> how many that have not failed are at it
         self._slowest = 0
@@ -163,6 +134,8 @@ class Dispatcher(Generic[T]):
             looked_at, self._candidates = sorted(self._candidates), set()
             for peer in looked_at:
                 blocker = self._blocker(peer)
+                if blocker is None and self._is_new(peer) and self._has_to_wait_a_round(peer):
+                    continue
                 if blocker is None:
                     started.append(self._start(peer, now))
                 else:
@@ -236,6 +209,11 @@ class Dispatcher(Generic[T]):
             if coming < self._end and peer not in self._busy and peer not in self._failed
         }
 
+    def postponed(self) -> dict[int, int]:
+        """Return newcomer -> the exchange that it begins with after all; each is said once."""
+        found, self._postponed = self._postponed, {}
+        return found
+
     def handed_out(self) -> int:
         """Return the last exchange that was started by anybody: who reads in the one after it is told."""
         return self._handed_out
@@ -306,6 +284,27 @@ class Dispatcher(Generic[T]):
             wait.readers_seen += 1
         return None
 
+    def _is_new(self, peer: int) -> bool:
+        return peer in self._newcomers and self._finished[peer] < 0
+
+    def _has_to_wait_a_round(self, peer: int) -> bool:
+        """Let a newcomer whose sources have all gone meanwhile begin in a later round, if there is one."""
+        number = self._next[peer]
+        if any(self._mailbox.has(source, number, peer) for source in self._waits[peer].sources):
+            return False
+        wanted = (self._plan[number].name, self._plan[number].handler)
+        for later in range(number + 1, self._end):
+            planned = self._plan[later]
+            if (planned.name, planned.handler) == wanted and planned.mixing.sources(peer):
+                self._mailbox.forget_reader(peer, before=later)
+                self._waits.clear()  # those who do not wait for it any more
+                self._move(peer, later)
+                self._postponed[peer] = later
+                self._candidates.add(peer)
+                self._call(peer)
+                return True
+        return False
+
     def _is_awaited(self, peer: int) -> bool:
         return peer not in self._failed and peer not in self._late
 
@@ -342,7 +341,7 @@ class Dispatcher(Generic[T]):
         )
         behind = tuple(reader for reader in readers if self._is_behind(reader, self._plan[number + 1].name, peer))
         after, keep = self._finished[peer], self._mailbox.needed(peer)
-        joins = after < 0 and peer in self._newcomers
+        joins = self._is_new(peer)
         return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, after, keep, joins)
 
     def _is_behind(self, reader: int, exchange: str, source: int) -> bool:

@@ -126,6 +126,7 @@ class RelayLoop:
             for peer in self._dispatcher.lost(now):
                 self._give_up(peer)
             started = self._dispatcher.ready(now)
+            self._turnover.postponed()
             self._send_all(started)
             if not self._post.simulation:
                 self._ask_again(now)

@@ -93,6 +93,11 @@ class Turnover:
         self._tried = attempt
         return []
 
+    def postponed(self) -> None:
+        """Write down which newcomers begin later than it was said: those whose sources have gone meanwhile."""
+        for peer, number in self._dispatcher.postponed().items():
+            self._recorder.event(Stamped(Joined(), self._plan.round_of(number), peer, self._plan.name_of(number)))
+
     def _admit(self, group: Sequence[int], begins: int, alive: Sequence[int]) -> bool:
         """Take a group in from the first round on in which each of it has somebody to read from."""
         places = set(self._plan.latest.places)
