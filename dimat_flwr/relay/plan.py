@@ -250,15 +250,17 @@ class Plan(Sequence[PlannedExchange]):
         Returns:
             Ascending lists, a single one where the survivors hold together; None where nobody ever exchanges.
         """
-        wanted = self._layout(len(self._epochs[-1].places)).repeats_after or LOOKED_AT
+        wanted = self._layout(len(self.latest.places)).repeats_after or LOOKED_AT
+        # Whom newcomers read from will read from them: that they have nothing to send at first parts nobody.
+        epochs = [replace(epoch, arriving=()) for epoch in self._epochs]
         used: list[Mixing] = []
         for round in range(self.rounds, 0, -1):
-            here = [planned.mixing for planned in acting(self._round(round))]
+            here = [planned.mixing for planned in acting(self._lay_out(round, epochs))]
             used += [mixing for mixing in here if not any(mixing is seen for seen in used)]
             wanted -= bool(here)
             if not wanted:
                 break
-        used = used or [planned.mixing for planned in acting(self._round(self.rounds + 1))]
+        used = used or [planned.mixing for planned in acting(self._lay_out(self.rounds + 1, epochs))]
         if not used:
             return None
         return strong_parts(self.peers, np.concatenate([mixing.edge_array() for mixing in used]), survivors)

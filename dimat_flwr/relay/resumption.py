@@ -205,9 +205,10 @@ class Resumption:
                 self._folder.event(Stamped(event, coming.round, peer, coming.name))
 
     def _is_done(self, place: int, number: int | None) -> bool:
-        """Whether an exchange is not done again by the peer in a place; one before it came was another peer's."""
-        before = self._told.began.get(place, 0)
-        return number is not None and (number <= self._found.finished[place] or number < before)
+        """Whether an exchange is not done again by the peer in a place, because it was done or by one that is out."""
+        if number is None or place in self._found.failed:
+            return number is not None
+        return number <= self._found.finished[place] or number < self._told.began.get(place, 0)
 
     def _reason(self, peer: int) -> str:
         finished, lost = self._found.finished[peer], self._standings[peer].lost

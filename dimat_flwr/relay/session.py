@@ -17,6 +17,7 @@ from dimat_flwr.relay.post import Post
 from dimat_flwr.relay.resumption import Resumption, repeat_changes
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
+from dimat_flwr.relay.whereabouts import NOBODY
 from dimat_flwr.topology.exchange import START
 
 # Above these the figures for the record would cost more than they tell.
@@ -84,6 +85,8 @@ def _relay(
     resumption = Resumption(post, earlier, plan, facts, claims) if earlier else None
     if resumption:
         resumption.bring_back(settings, clock)
+    # A device in the place of a peer that is out is a stranger, which may be taken in.
+    places = [NOBODY if place in out else node for place, node in enumerate(places)]
     loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
     if resumption:
         resumption.hand_over(loop)
