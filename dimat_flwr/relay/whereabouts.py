@@ -58,6 +58,7 @@ class Whereabouts:
         self._known &= self._connected.union(
             self._places
         )  # who went, and is at no place, is a stranger when it is back
+        self._asked = {key: node for key, node in self._asked.items() if node in self._connected}
         moved = self._claims(away, busy)
         self._ask_strangers()
         return sorted({*moved, *(peer for peer in away if self._places[peer] in self._connected)})
