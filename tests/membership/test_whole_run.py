@@ -94,7 +94,9 @@ def test_two_leave_and_one_comes_and_reaches_the_others_accuracy_within_three_ro
     assert joined["peer"] == 3
     assert joined["round"] <= 6
     merged = {(e["round"], e["peer"]): e["accuracy"] for e in run.events("evaluation") if e["stage"] == "after_merge"}
-    third = joined["round"] + 2
+    first, third = joined["round"], joined["round"] + 2
+    others = statistics.fmean(merged[first, peer] for peer in (0, 2, 4))
+    assert merged[first, 3] > others - 6.0, "with weights of its own it is 17 points behind"
     others = statistics.fmean(merged[third, peer] for peer in (0, 2, 4))
     assert merged[third, 3] > others - 3.0, "in its third round"
     assert others > 85
