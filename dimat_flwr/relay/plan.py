@@ -75,6 +75,7 @@ class Plan(Sequence[PlannedExchange]):
         self.peers, self.rounds = peers, rounds
         self._choices = Choices(algorithm, final_merge, topology, schedule, rounds, seed, instruments, shortage)
         self._graph_stays = graph_stays
+        self._needs_one_mixing = ""
         self.shared: int | None = None
         self.begin_with(range(peers))
 
@@ -104,6 +105,8 @@ class Plan(Sequence[PlannedExchange]):
         self._checked[len(places)] = 0
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
+        if self._needs_one_mixing:
+            self.require_one_symmetric_mixing(self._needs_one_mixing)
 
     def change(self, round: int, left: Sequence[int], joined: Sequence[int]) -> Mapping[int, int]:
         """Draw the graphs anew, from a round on in which nobody's exchanges have been handed out yet.
@@ -222,7 +225,7 @@ class Plan(Sequence[PlannedExchange]):
         return None if self._first is None else self._first.mixing
 
     def require_one_symmetric_mixing(self, what: str) -> None:
-        """Refuse a run whose rounds mix along a W that is not symmetric, or along more than one.
+        """Refuse a run whose rounds mix along a W that is not symmetric, or along more than one; also one begun later.
 
         Args:
             what: needs that, for the message.
@@ -230,6 +233,7 @@ class Plan(Sequence[PlannedExchange]):
         Raises:
             PlanError: a round does not.
         """
+        self._needs_one_mixing = what
         first: Mixing | None = None
         for round in range(1, self.rounds + 1):
             for mixing in (p.mixing for p in self._round(round) if p.sums != "none" and p.mixing.edge_count):
