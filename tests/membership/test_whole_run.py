@@ -14,6 +14,7 @@ from dimat_flwr.local import LocalPost
 from dimat_flwr.relay import MembershipError, run_relay
 from dimat_flwr.relay.post import Reply
 from dimat_flwr.wire import names
+from dimat_flwr.wire.blob import to_record
 from dimat_flwr.wire.instruction import read_instruction
 from tests.in_process_app import ROOT, Run
 from tests.relay.toy_post import SimulatedClock
@@ -41,6 +42,7 @@ class Devices(LocalPost):
     ) -> None:  # fmt: skip
         super().__init__(nodes, settings, ROOT / "conf")
         self.clock, self._ready = SimulatedClock(), list[Reply]()
+        self.asked, self.worked = set[int](), set[int]()  # nodes that were asked for their place, and that did anything
         self._breaks, self._comes, self._places, self._round, self._cut = breaks, comes, places, 0, cut
 
     def nodes(self) -> list[int]:
@@ -67,6 +69,7 @@ class Devices(LocalPost):
     def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
         from dimat_flwr.peer import handle
 
+        (self.asked if kind == names.SETUP_MESSAGE else self.worked).add(peer)
         own = {"partition-id": self._places.get(peer, peer)}
         return handle(kind, content, self._states[peer], self._run_config, own, self._conf_dir)
 
@@ -123,7 +126,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return lived(settings_of(tmp_path_factory.mktemp("whole"), QUICK, **TABLE), 6, **LIFE)
 
 
-@pytest.mark.parametrize("cut", range(3, 11))
+@pytest.mark.parametrize("cut", [4, 7, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (3, 5, 6, 8, 9, 10))])
 def test_a_run_whose_peers_have_changed_is_gone_on_with(whole: Run, tmp_path: Path, cut: int) -> None:
     settings = settings_of(tmp_path, QUICK, **TABLE)
     with pytest.raises(CutOffError):
@@ -179,7 +182,12 @@ def test_a_run_whose_graph_cannot_be_drawn_over_those_who_are_there_does_not_beg
         lived(settings, 5)
 
 
-@pytest.mark.parametrize("codec", ["top_k", "int8"])
+def some(first: str, *others: str) -> list[Any]:
+    """Return parameters of which the first is always tried, the others with what is slow."""
+    return [first, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+
+
+@pytest.mark.parametrize("codec", some("top_k", "int8"))
 def test_a_newcomer_reads_a_lossy_codec_from_its_first_payload_on(tmp_path: Path, codec: str) -> None:
     run = lived(settings_of(tmp_path, QUICK, codec=codec, **TABLE), 6, **LIFE)
     assert run.events("rejected") == []
@@ -188,7 +196,9 @@ def test_a_newcomer_reads_a_lossy_codec_from_its_first_payload_on(tmp_path: Path
 
 @pytest.mark.parametrize(
     "algorithm",
-    ["dimat", "weight_matching", "aligned_averaging", "gossip", "cdsgd", "cdmsgd", "qg_dsgdm", "fedavg", "epidemic"],
+    some(
+        "gossip", "dimat", "weight_matching", "aligned_averaging", "cdsgd", "cdmsgd", "qg_dsgdm", "fedavg", "epidemic"
+    ),
 )
 def test_every_algorithm_that_says_so_takes_newcomers(tmp_path: Path, algorithm: str) -> None:
     plain = " optimizer=sgd" if algorithm in ("cdmsgd", "qg_dsgdm") else ""
@@ -201,7 +211,7 @@ def test_every_algorithm_that_says_so_takes_newcomers(tmp_path: Path, algorithm:
     assert run.summary["lost_peers"] == {"1": 2}
 
 
-@pytest.mark.parametrize("algorithm", ["sgp", "gradient_tracking", "damsgrad", "choco", "cga", "relaysgd"])
+@pytest.mark.parametrize("algorithm", some("sgp", "gradient_tracking", "damsgrad", "choco", "cga", "relaysgd"))
 def test_a_lost_peer_is_no_trouble_to_those_who_take_no_newcomers(tmp_path: Path, algorithm: str) -> None:
     more = {"relaysgd": " topology=chain", "gradient_tracking": " topology.weighting=metropolis_hastings"}
     overrides = QUICK.replace("relay.join=any_time", "") + " optimizer=sgd" + more.get(algorithm, "")
@@ -228,3 +238,30 @@ def test_a_lost_peer_is_no_trouble_to_those_who_take_no_newcomers(tmp_path: Path
 def test_what_does_not_go_together_is_refused(overrides: str, algorithm: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config({"algorithm": algorithm, "overrides": overrides}, {}, ROOT / "conf")
+
+
+class Hostile(Devices):
+    """Node 5 comes and publishes what is no payload; 6 to 8 claim places that are taken, or that there are not."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        reply = super().answer(peer, kind, content)
+        if peer == 5 and names.outbox(None) in reply:
+            reply[names.outbox(None)] = to_record(b"\xff" * 1000)
+        return reply
+
+
+def test_hostile_newcomers_harm_nobody(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    post = Hostile(9, settings, {3: 2}, dict.fromkeys((5, 6, 7, 8), 3), {5: 3, 6: 0, 7: 2, 8: 99})
+    run = Run(launch(settings, ROOT / "conf", "pytest", lambda *known: run_relay(post, *known, clock=post.clock)))
+    assert run.summary["status"] == "completed"
+    assert [event["peer"] for event in run.events("joined")] == [3]
+    assert [(event["peer"], event["round"]) for event in run.events("failure")] == [(3, 2)]
+    rejected = run.events("rejected")
+    assert rejected
+    assert {event["source"] for event in rejected} == {3}
+    assert {e["peer"]: e["sources"] for e in run.events("merge") if e["round"] == 10} == {
+        0: [1, 4], 1: [0, 2], 2: [1], 3: [2, 4], 4: [0]
+    }  # fmt: skip
+    assert post.asked.issuperset({6, 7, 8})
+    assert not post.worked & {6, 7, 8}
