@@ -1,11 +1,12 @@
 """Real devices on loopback: what goes wrong with them, one thing after the other, and that the run goes on.
 
-python benchmarks/faults.py [--only training,worker] [--rounds 3] [--logs FOLDER]
+python benchmarks/faults.py [--only training,worker,leavers] [--rounds 3] [--logs FOLDER]
 
 A SuperLink and four SuperNodes, each with a folder of real digits of its own that no other knows. In the middle of a
 run something is killed with SIGKILL, frozen, or filled up. A case is good if the run completes, every peer has done all
-rounds but one at most, and what else the case claims holds. Cases of one kind share a federation, with homes and ports
-of its own, that is ended afterwards. Needs Linux, and root for the full disk.
+rounds but one at most, and what else the case claims holds; where two are killed for good and another one comes, if the
+others do all rounds along a connected graph and the newcomer is as good as they within three. Cases of one kind share a
+federation, with homes and ports of its own, that is ended afterwards. Needs Linux, and root for the full disk.
 """
 
 import os
@@ -45,6 +46,8 @@ class Case:
         settings: overrides of the run.
         searched: look for models in all that the SuperLink kept; True if there must be some, False if none.
         warnings: whether the record must have warnings of the victim.
+        rounds: how many, if not those that are asked for.
+        changes: whether peers leave and come: what must hold then, see ``changed_well``.
     """
 
     disturb: Disturb
@@ -52,6 +55,8 @@ class Case:
     settings: str = ""
     searched: bool | None = None
     warnings: bool = False
+    rounds: int = 0
+    changes: bool = False
 
 
 def nothing(parts: Federation, run: Submitted) -> str:
@@ -195,6 +200,42 @@ def stranger(parts: Federation, run: Submitted) -> str:
     return f"unknown key refused: {' '.join(said)}; {kill_supernode(parts, run)}"
 
 
+def leave_and_come(parts: Federation, run: Submitted) -> str:
+    """Kill two SuperNodes for good, and start one that was not there: it claims a place that was vacant so far."""
+    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    for device in _LEAVING:
+        parts.kill(name(device))
+    for device in _LEAVING:
+        run.wait_for_event(600, event="failure", peer=device)
+    parts.start_device(_COMING)
+    joined = run.wait_for_event(600, event="joined", peer=_COMING)
+    return f"SuperNodes {_LEAVING} killed and given up, {_COMING} came in round {joined['round']}"
+
+
+def changed_well(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
+    """Whether the others did all rounds, connected, and the newcomer was as good as they in its third round at most."""
+    staying = [place for place in range(_PLACES) if place not in _LEAVING]
+    merged = {(e["round"], e["peer"]): e["accuracy"] for e in events if e["event"] == "evaluation"
+              and e["stage"] == "after_merge"}  # fmt: skip
+    last = {e["peer"]: set(e["sources"]) for e in events if e["event"] == "merge" and e["round"] == rounds}
+    begun = summary["joined"].get(str(_COMING), rounds)
+    third = {place: merged.get((begun + 2, place)) for place in staying}
+    others = [third[place] for place in staying if place != _COMING]
+    return (
+        summary["lost_peers"].keys() == {str(place) for place in _LEAVING}
+        and summary["parts"] is None
+        and summary["final_peers"] == {"reported": len(staying), "of": _PLACES}
+        and last == {place: set(staying) - {place} for place in staying}  # a ring of three
+        and None not in third.values()
+        and third[_COMING] > sum(others) / len(others) - 3
+    )
+
+
+_PLACES, _LEAVING, _COMING = 5, (1, 3), 4
+_CHANGING: dict[str, Any] = {"devices": _PLACES, "absent": (_COMING,)}
+_GIVE_UP = (
+    "relay.straggler_timeout=120 relay.give_up_timeout=125 relay.join_timeout=5 relay.min_peers=4 relay.join=any_time"
+)
 _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid() == 0 else None}
 _SEALED = {"tls": True, "sealed": True, "database": True}
 _LONG = "training.local_epochs=100"
@@ -209,6 +250,7 @@ CASES = {
     "disk": Case(fill_disk, _PLAIN, warnings=True),
     "superlink": Case(kill_superlink, {"database": True, "apart": True}),
     "serverapp": Case(kill_serverapp, {"database": True}),
+    "leavers": Case(leave_and_come, _CHANGING, _GIVE_UP, rounds=14, changes=True),
     "tls": Case(stranger, {"tls": True}),
     "sealed": Case(nothing, _SEALED, "security.sign=true security.seal=true", searched=False),
 }
@@ -233,7 +275,7 @@ def _saved(parts: Federation, suffix: str = "safetensors") -> set[tuple[str, int
 
 def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
     """Do one case; return whether it went as it must, and a line about it."""
-    began = time.monotonic()
+    began, rounds = time.monotonic(), case.rounds or rounds
     overrides = f"{_MODEL} relay.peers={parts.devices} {case.settings}"
     run = parts.run(dataset="folder", partition="own", rounds=rounds, overrides=overrides)
     traces = Traces(parts) if case.searched is not None else None
@@ -243,10 +285,13 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
     summary, events = run.finish(), run.events()
     done = [len({e["round"] for e in events if e["event"] == "merge" and e["peer"] == p}) for p in range(parts.devices)]
     warnings = [e for e in events if e["event"] == "note" and e["name"] == "warning" and e["peer"] == VICTIM]
-    good = summary["status"] == "completed" and min(done) >= rounds - 1 and bool(warnings) >= case.warnings
+    if case.changes:
+        good = changed_well(summary, events, rounds)
+    else:
+        good = summary["status"] == "completed" and min(done) >= rounds - 1 and bool(warnings) >= case.warnings
     told = [summary["status"], f"rounds {done}"]
     told += [f"{summary['final_accuracy']:.1f} %" if summary["final_accuracy"] is not None else "no accuracy"]
-    for kind in ("away", "returned", "late", "failure", "resumed"):
+    for kind in ("away", "returned", "late", "failure", "vacant", "redrawn", "joined", "resumed"):
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []
     told += [f"warnings {len(warnings)} ({warnings[0]['values']['text'][:80]})"] if warnings else []

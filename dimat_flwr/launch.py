@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from omegaconf import OmegaConf
 
 from dimat_flwr.config import Config, ConfigError, load_config
+from dimat_flwr.config.membership import graph_stays
 from dimat_flwr.config.resume import find_run, require_same, with_news
 from dimat_flwr.records import ContinuedFolder, RecordsError, RunFolder
 from dimat_flwr.relay import MembershipError, Plan, PlanError, RelaySettings, SetupError
@@ -77,6 +78,7 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
             seed=config.seeds.graph,
             instruments=config.instruments,
             shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
+            graph_stays=graph_stays(config),
         )
 
     def plan(peers: int) -> Plan:

@@ -48,6 +48,7 @@ class AlignedAveraging(MergeAndTrain):
     realign_every: int | None = Field(default=None, ge=1)
 
     needs_mean: ClassVar[str] = ""
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Averaging in one frame",
         description="bring all peers' units into one order once, then average plainly and train",

@@ -44,6 +44,7 @@ class CDMSGD(Algorithm):
     takes_any_optimizer: ClassVar[bool] = False
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Consensus-based distributed momentum SGD (CDMSGD)",
         description="average with the neighbours, plus a momentum step from one's own model",

@@ -28,6 +28,7 @@ class CDSGD(Algorithm):
 
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Consensus-based distributed SGD (CDSGD)",
         description="average with the neighbours, minus the gradient at one's own model",

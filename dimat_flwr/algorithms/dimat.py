@@ -45,6 +45,7 @@ class Dimat(MergesByMatching):
 
     frame: Literal["own", "common"] = "own"
 
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="DIMAT",
         description="align the neighbours' models by activation matching, average them, then train",

@@ -40,6 +40,7 @@ class Epidemic(MergeAndTrain):
 
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Epidemic learning (EL)",
         description="send the model to a few random peers in each round, average what arrives, then train",
@@ -52,27 +53,28 @@ class Epidemic(MergeAndTrain):
         """Return one exchange along the round's random graph."""
         if not view.mixing.edge_count:
             return (Exchange("merge", view.mixing),)
-        if self.readers >= view.peers:
-            raise TopologyError(f"no peer of {view.peers} has {self.readers} others; lower algorithm.readers")
-        edges = self._regular(view) if self.variant == "oracle" else self._drawn(view)
-        return (Exchange("merge", Mixing.from_edges(view.peers, edges, "uniform")),)
+        n = len(view.taking_part)
+        if self.readers >= n:
+            raise TopologyError(f"no peer of {n} has {self.readers} others; lower algorithm.readers")
+        edges = self._regular(view, n) if self.variant == "oracle" else self._drawn(view, n)
+        return (Exchange("merge", Mixing.from_edges(n, edges, "uniform").placed(view.taking_part, view.peers)),)
 
     def merge(self, peer: Peer, inbox: Inbox, row: Row) -> StateDict:
         """Return the mean of the peer's own model and those that arrived."""
         return average(peer, inbox, row)
 
-    def _regular(self, view: RoundView) -> list[tuple[int, int]]:
+    def _regular(self, view: RoundView, n: int) -> list[tuple[int, int]]:
         """Seat the peers round a table at random; each reads from those at s random distances."""
         generator = numpy_generator(view.seed, round_number=view.round, purpose="epidemic")
-        seats, n = generator.permutation(view.peers), view.peers
+        seats = generator.permutation(n)
         distances = 1 + generator.choice(n - 1, self.readers, replace=False)
         return [(int(seats[k]), int(seats[(k + distance) % n])) for k in range(n) for distance in distances]
 
-    def _drawn(self, view: RoundView) -> list[tuple[int, int]]:
+    def _drawn(self, view: RoundView, n: int) -> list[tuple[int, int]]:
         """Let each peer draw s others."""
         found = []
-        for source in range(view.peers):
+        for source in range(n):
             generator = numpy_generator(view.seed, source, view.round, "epidemic")
-            others = generator.choice(view.peers - 1, self.readers, replace=False)
+            others = generator.choice(n - 1, self.readers, replace=False)
             found += [(source, int(other + (other >= source))) for other in np.sort(others)]
         return found

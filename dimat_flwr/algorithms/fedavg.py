@@ -4,7 +4,8 @@ Every peer averages everybody's models for itself, whatever the topology, and tr
 
     x_i <- sum_j n_j x_j / sum_j n_j,   n_j samples at peer j; then E local epochs
 
-All peers take part in every round (the paper's C = 1); where the schedule keeps silent nobody does. In the paper each
+All peers take part in every round (the paper's C = 1), with ``schedule=partial`` a share C of them, who average among
+themselves; where the schedule keeps silent nobody does. In the paper each
 client starts with a fresh optimizer: ``training.keep_optimizer=false``. Sent: one state dict and n_j from everybody to
 everybody, N (N - 1) models a round, where a server needs 2 N.
 """
@@ -35,6 +36,7 @@ class FedAvg(Algorithm):
     most_samples: int = Field(default=10_000_000, ge=1)
 
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Federated averaging (FedAvg)",
         description="everybody averages everybody's models, by the size of their data, then trains",
@@ -50,9 +52,11 @@ class FedAvg(Algorithm):
         return claimed if self.weighting == "samples" else ""
 
     def exchanges(self, view: RoundView) -> Sequence[Exchange]:
-        """Return one exchange of everybody with everybody, or of nobody where the schedule keeps silent."""
-        mixing = Mixing.complete(view.peers) if view.mixing.edge_count else view.mixing
-        return (Exchange("merge", mixing, "none"),)
+        """Return one exchange of all who take part with each other, or of nobody where the schedule keeps silent."""
+        if not view.mixing.edge_count:
+            return (Exchange("merge", view.mixing, "none"),)
+        everybody = Mixing.complete(len(view.taking_part)).placed(view.taking_part, view.peers)
+        return (Exchange("merge", everybody, "none"),)
 
     def publish(self, exchange: str, peer: Peer) -> Outbox:
         """Return the model, and how many samples it was trained on."""

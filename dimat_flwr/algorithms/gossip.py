@@ -34,6 +34,7 @@ class Gossip(MergeAndTrain):
 
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Gossip SGD",
         description="train, then average k times with the neighbours",

@@ -214,6 +214,11 @@ class Algorithm(ABC):
     takes_local_steps: ClassVar[bool] = True
     # True where models are merged that are some rounds old.
     merges_old_models: ClassVar[bool] = False
+    # True where a peer may come during the run with a neighbour's model and nothing else: where every exchange in which
+    # a newcomer can begin carries models, and nothing that all peers hold together (sums, trackers) is spoiled by one.
+    takes_newcomers: ClassVar[bool] = False
+    # True where peers keep what only holds on the graph as it was: then it is not drawn anew when one of them is lost.
+    needs_the_same_graph: ClassVar[bool] = False
 
     @property
     def needs_mean(self) -> str:
@@ -253,6 +258,18 @@ class Algorithm(ABC):
         """Do what comes before the first exchange."""
         peer.pretrain()
         peer.evaluate("after_training")
+
+    def join(self, peer: Peer, inbox: Inbox) -> None:
+        """Begin during the run (``takes_newcomers``), in the place of ``start``: take the first neighbour's model.
+
+        So the peer has its frame, too. ``step`` follows, with the same inbox.
+
+        Args:
+            peer: the newcomer, with weights newly drawn.
+            inbox: its sources' payloads, never empty.
+        """
+        taken = next(iter(inbox.values())).tensors
+        peer.adopt({name: taken[name] for name in peer.tensors()})
 
     @abstractmethod
     def step(self, exchange: str, peer: Peer, inbox: Inbox, row: Row) -> None:

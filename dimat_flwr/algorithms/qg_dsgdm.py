@@ -40,6 +40,7 @@ class QGDSGDm(Algorithm):
     takes_any_optimizer: ClassVar[bool] = False
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Quasi-global momentum (QG-DSGDm)",
         description="train with a momentum made of the merged model's way, then average",

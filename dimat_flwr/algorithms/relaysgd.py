@@ -36,6 +36,7 @@ class RelaySGD(Algorithm):
     """Train, pass on the sums of everybody's models along a tree, take their mean."""
 
     merges_old_models: ClassVar[bool] = True
+    needs_the_same_graph: ClassVar[bool] = True
     needs_mean: ClassVar[str] = "its sums of models go on along the tree whole, with whatever a liar has put in"
     keeps_privacy: ClassVar[bool] = True
     about: ClassVar[About] = About(

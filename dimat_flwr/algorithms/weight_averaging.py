@@ -23,6 +23,7 @@ class WeightAveraging(MergeAndTrain):
 
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Weight averaging (WA)",
         description="average the neighbours' models without aligning them, then train",

@@ -27,6 +27,7 @@ class WeightMatching(MergeAndTrain):
 
     needs_mean: ClassVar[str] = ""
     keeps_privacy: ClassVar[bool] = True
+    takes_newcomers: ClassVar[bool] = True
     about: ClassVar[About] = About(
         name="Weight matching (WM)",
         description="align the neighbours' models by their weights (Git Re-Basin), average them, then train",

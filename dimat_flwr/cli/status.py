@@ -12,7 +12,7 @@ from dimat_flwr.cli.errors import told_in_one_line
 if TYPE_CHECKING:
     from dimat_flwr.records.standing import RunStanding
 
-_COLORS = {"active": "", "done": "green", "late": "yellow", "away": "yellow", "failed": "red"}
+_COLORS = {"active": "", "done": "green", "late": "yellow", "away": "yellow", "failed": "red", "vacant": "dim"}
 _ENDED = ("completed", "incomplete", "failed")
 
 

@@ -12,6 +12,7 @@ from pydantic.dataclasses import dataclass as validated
 from dimat_flwr.component import STRICT
 from dimat_flwr.config.compose import compose_config
 from dimat_flwr.config.errors import ConfigError
+from dimat_flwr.config.membership import membership_faults
 from dimat_flwr.config.parts import GROUPS, PARTS, SECTIONS, Config
 from dimat_flwr.config.privacy import privacy_faults
 from dimat_flwr.config.settings import SeedSettings
@@ -171,4 +172,4 @@ def _faults_together(config: Config) -> list[str]:
             f"algorithm '{config.choices['algorithm']}' takes one minibatch a round and would ignore "
             "training.local_epochs and training.local_steps; set training.local_steps=1"
         )
-    return problems + privacy_faults(config)
+    return problems + membership_faults(config) + privacy_faults(config)

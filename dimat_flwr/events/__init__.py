@@ -35,7 +35,19 @@ from dimat_flwr.events.peer_events import (
     Training,
     UnitsMoved,
 )
-from dimat_flwr.events.relay_events import Absent, Away, CaughtUp, Failure, Late, Muted, Resumed, Returned
+from dimat_flwr.events.relay_events import (
+    Absent,
+    Away,
+    CaughtUp,
+    Failure,
+    Joined,
+    Late,
+    Muted,
+    Redrawn,
+    Resumed,
+    Returned,
+    Vacant,
+)
 
 __all__ = [
     "MAX_ERROR",
@@ -58,6 +70,7 @@ __all__ = [
     "Failure",
     "Final",
     "GradientNorm",
+    "Joined",
     "Late",
     "Merge",
     "Muted",
@@ -65,6 +78,7 @@ __all__ = [
     "Observed",
     "PeerEvent",
     "Privacy",
+    "Redrawn",
     "Rejected",
     "Resumed",
     "Returned",
@@ -72,6 +86,7 @@ __all__ = [
     "Stamped",
     "Training",
     "UnitsMoved",
+    "Vacant",
     "clip",
     "decode_events",
     "encode_events",

@@ -30,14 +30,26 @@ from dimat_flwr.events.peer_events import (
     Rejected,
     Training,
 )
-from dimat_flwr.events.relay_events import Absent, Away, CaughtUp, Failure, Late, Muted, Resumed, Returned
+from dimat_flwr.events.relay_events import (
+    Absent,
+    Away,
+    CaughtUp,
+    Failure,
+    Joined,
+    Late,
+    Muted,
+    Redrawn,
+    Resumed,
+    Returned,
+    Vacant,
+)
 
 
 class EventError(ValueError):
     """Bytes that are no events; the text is one line."""
 
 
-Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Resumed | Muted
+Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Resumed | Vacant | Joined | Redrawn | Muted
 
 _TOLD_BY_PEERS: dict[str, type[PeerEvent]] = {kind.kind: kind for kind in get_args(PeerEvent)}
 _KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}

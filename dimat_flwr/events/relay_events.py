@@ -5,7 +5,18 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 from pydantic.dataclasses import dataclass
 
-from dimat_flwr.events.fields import MAX_ERROR, MAX_INTEGER, MAX_REASON, STRICT, Absence, Error, Index, Reason, clip
+from dimat_flwr.events.fields import (
+    MAX_ERROR,
+    MAX_INTEGER,
+    MAX_PEERS,
+    MAX_REASON,
+    STRICT,
+    Absence,
+    Error,
+    Index,
+    Reason,
+    clip,
+)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -63,6 +74,29 @@ class Resumed:
     kind: ClassVar[str] = "resumed"
     after: Annotated[int, Field(strict=True, ge=-1, le=MAX_INTEGER)]
     reason: Reason
+
+
+@dataclass(frozen=True, config=STRICT)
+class Vacant:
+    """Nobody is in this place when the run begins."""
+
+    kind: ClassVar[str] = "vacant"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Joined:
+    """A peer has come into this place during the run, and begins with this exchange."""
+
+    kind: ClassVar[str] = "joined"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Redrawn:
+    """From this round on the graphs are drawn over others, because of this peer: without some places, with others."""
+
+    kind: ClassVar[str] = "redrawn"
+    left: Annotated[list[Index], Field(max_length=MAX_PEERS)]
+    joined: Annotated[list[Index], Field(max_length=MAX_PEERS)]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dimat_flwr.algorithms.interface import Algorithm, Inbox, Outbox
 from dimat_flwr.config import Config
-from dimat_flwr.events import MAX_REASON, Merge, PeerEvent, Rejected, clip
+from dimat_flwr.events import MAX_REASON, Merge, Note, PeerEvent, Rejected, clip
 from dimat_flwr.learning import TrainingError
 from dimat_flwr.merging import MergeError
+from dimat_flwr.peer.errors import NoModelError
 from dimat_flwr.peer.inbox import arrivals, open_inbox
 from dimat_flwr.peer.keys import protection
 from dimat_flwr.peer.observing import Observing
@@ -125,6 +126,8 @@ def _act(
     if instruction.exchange == START:
         algorithm.start(session)
     else:
+        if instruction.joins:
+            _join(algorithm, session, inbox)
         _step(algorithm, instruction.exchange, session, inbox, row)
         if instruction.row.sources:
             kept = (tensor for slot in state.slots.values() for tensor in slot.values())
@@ -134,6 +137,17 @@ def _act(
     elif session.evaluated and config.evaluate.save_models:
         session.keep_model()
     return _publish(config, instruction, session, state, guard)
+
+
+def _join(algorithm: Algorithm, session: Session, inbox: Inbox) -> None:
+    """Begin with a neighbour's model."""
+    if not inbox:
+        raise NoModelError(
+            "this peer came during the run, and no neighbour's model has arrived that it could begin with; "
+            "its place is open again in some rounds"
+        )
+    algorithm.join(session, inbox)
+    session.record(Note("joined", {"with_model_of": next(iter(inbox))}))
 
 
 def _observe(config: Config, instruction: Instruction, content: RecordDict, state: PeerState) -> Done:

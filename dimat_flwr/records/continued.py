@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from dimat_flwr.events import EventError, Failure, Muted, Stamped
+from dimat_flwr.events import EventError, Failure, Joined, Muted, Stamped, Vacant
 from dimat_flwr.records.errors import RecordsError
 from dimat_flwr.records.files import LineFile, replace_file
 from dimat_flwr.records.replay import read_message, whole_lines
@@ -29,7 +29,7 @@ class ContinuedFolder(RunFolder):
 
     Attributes:
         peers: how many there are.
-        out: peers that have failed.
+        out: places that nobody is in: peers that have failed, and places vacant from the start.
         settings: the run-config that it was started with; ``write_settings`` replaces it.
     """
 
@@ -50,7 +50,17 @@ class ContinuedFolder(RunFolder):
         self.peers = peers
         self._facts, self._state = facts, state
         self.settings: dict[str, Any] = self._read_settings()
-        self.out = frozenset(stamped.peer for stamped in self.earlier_events() if isinstance(stamped.event, Failure))
+        self.out = self._places_empty()
+
+    def _places_empty(self) -> frozenset[int]:
+        out: set[int] = set()
+        for stamped in self.earlier_events():
+            match stamped.event:
+                case Failure() | Vacant():
+                    out.add(stamped.peer)
+                case Joined():
+                    out.discard(stamped.peer)
+        return frozenset(out)
 
     def config_text(self) -> str:
         """Return the resolved configuration that the run had, as YAML."""

@@ -2,7 +2,18 @@
 
 from collections import Counter
 
-from dimat_flwr.events import Evaluation, Event, Failure, Final, Muted, Observed, Training
+from dimat_flwr.events import (
+    Evaluation,
+    Event,
+    Failure,
+    Final,
+    Joined,
+    Muted,
+    Observed,
+    Redrawn,
+    Training,
+    Vacant,
+)
 
 _LEAST = 900_000  # bytes
 _PER_EXCHANGE = 2_000
@@ -14,7 +25,8 @@ class Shares:
 
     What an algorithm tells of its merges may take half of a share, so that it cannot crowd out losses and accuracies.
     What instruments tell has a share of its own, as large as that half, so that it cannot crowd out anything of a run.
-    That a peer failed, and that it was muted, is always written: the relay says it, and once.
+    That a peer failed, came, and was muted is always written: the relay says it, and few times. A newcomer's share is
+    its own, whatever the peer before it in its place has told.
 
     Attributes:
         dropped: peer -> how many of its events were left out.
@@ -33,9 +45,11 @@ class Shares:
 
     def take(self, peer: int, event: Event, size: int) -> bool:
         """Whether a line of ``size`` bytes about a peer may be written; counts it, or that it was dropped."""
+        if isinstance(event, Joined):
+            self._used[peer] = self._observed[peer] = 0
         used = self._observed if isinstance(event, Observed) else self._used
         match event:
-            case Failure() | Muted():
+            case Failure() | Muted() | Vacant() | Joined() | Redrawn():
                 return True
             case Final():
                 limit = self._share + _LAST_WORDS

@@ -13,6 +13,7 @@ from dimat_flwr.events import (
     EventError,
     Failure,
     Final,
+    Joined,
     Late,
     Note,
     PeerEvent,
@@ -20,12 +21,13 @@ from dimat_flwr.events import (
     Resumed,
     Returned,
     Stamped,
+    Vacant,
 )
 from dimat_flwr.records.replay import read_message, whole_lines
 from dimat_flwr.records.run_folder import EVENTS_FILE, MESSAGES_FILE
 from dimat_flwr.records.summary import load_summary
 
-PeerState = Literal["active", "late", "away", "failed", "done"]
+PeerState = Literal["active", "late", "away", "failed", "vacant", "done"]
 PEER_STATES: tuple[PeerState, ...] = get_args(PeerState)
 COUNTED = ("away", "late", "returned", "rejected", "warnings")
 
@@ -36,7 +38,7 @@ class Standing:
 
     Attributes:
         state: ``active`` (at work, or waiting for others), ``late`` (others went on without it), ``away`` (it cannot be
-            reached), ``failed`` (out for the rest of the run) or ``done``.
+            reached), ``failed`` (out), ``vacant`` (nobody has come into this place) or ``done``.
         since: the round in which it came to be so.
         round: the last round of which it told anything; -1 before it did.
         exchange: the exchange of that round.
@@ -60,6 +62,10 @@ class Standing:
         match event:
             case Failure():
                 self._become("failed", when.round)
+            case Vacant():
+                self._become("vacant", when.round)
+            case Joined():  # what was said of the one before it in its place counts no longer
+                self.state, self.since, self.round, self.exchange = "active", when.round, when.round - 1, when.exchange
             case Away():
                 self.counts["away"] += 1
                 self._become("away", when.round)
@@ -113,7 +119,7 @@ class RunStanding:
     @property
     def round(self) -> int:
         """The last round that all peers who have not failed told something of; -1 before the start."""
-        return min((peer.round for peer in self.peers.values() if peer.state != "failed"), default=-1)
+        return min((peer.round for peer in self.peers.values() if peer.state not in ("failed", "vacant")), default=-1)
 
 
 def read_standing(folder: Path, now: datetime | None = None) -> RunStanding:

@@ -51,9 +51,10 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
     Returns:
         State and facts; ``bytes_total``; ``instrument_bytes_total``: sent besides, for instruments; ``last_observed``:
         the last that each instrument found, and in which round; ``lost_peers``: peer (a text, as JSON has it) -> round
-        in which it failed;
+        in which it failed, if nobody has come into its place; ``vacant``: places in which nobody has been; ``joined``:
+        place -> round in which the last newcomer came into it;
         ``final_accuracy`` and its company (see ``Totals.final``), ``final_peers``: how many saved models that is
-        the mean of, and of how many peers; ``privacy``: see ``Totals.privacy``;
+        the mean of, and how many places are or were taken; ``privacy``: see ``Totals.privacy``;
         ``last_accuracy``: the last that was reported while the run went, with its
         spread, stage, round and number of peers, None without any; ``versions``; ``rounds`` (see ``Totals.rounds``);
         ``problems``: failures, late peers and rejected payloads, at most some hundreds, of ``problems_total``.
@@ -66,10 +67,12 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
     computed = {
         "final_accuracy": final.pop("final_accuracy"),
         "final_accuracy_spread": final.pop("final_accuracy_spread"),
-        "final_peers": {"reported": reported, "of": facts.get("peers")},
+        "final_peers": {"reported": reported, "of": _taken(facts.get("peers"), totals)},
         "last_accuracy": last_accuracy(rounds),
         "privacy": totals.privacy(),
         "lost_peers": {str(peer): when for peer, when in sorted(totals.lost_peers.items())},
+        "vacant": sorted(totals.vacant),
+        "joined": {str(peer): when for peer, when in sorted(totals.joined.items())},
         "last_observed": last_observed(rounds),
         "bytes_total": totals.bytes_total,
         "instrument_bytes_total": totals.instrument_bytes_total,
@@ -91,6 +94,11 @@ def split_summary(summary: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     computed = summarize({}, Totals(), {}).keys() - set(_KNOWN_FACTS)
     facts = {key: value for key, value in summary.items() if key not in computed}
     return facts, {key: summary[key] for key in _STATE if key in summary}
+
+
+def _taken(places: int | None, totals: Totals) -> int | None:
+    """Return in how many places a peer is, or was when it was lost."""
+    return None if places is None else places - len(totals.vacant)
 
 
 def last_accuracy(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from dimat_flwr.events import (
     Failure,
     Final,
     GradientNorm,
+    Joined,
     Late,
     Merge,
     Privacy,
@@ -29,6 +30,7 @@ from dimat_flwr.events import (
     Stamped,
     Training,
     UnitsMoved,
+    Vacant,
     to_json,
 )
 from dimat_flwr.topology.exchange import is_observation
@@ -145,7 +147,9 @@ class Totals:
     """All that a summary says of a run's events.
 
     Attributes:
-        lost_peers: peer -> the round in which it failed.
+        lost_peers: peer -> the round in which it failed; of those in whose place nobody has come since.
+        vacant: places in which nobody has been yet.
+        joined: place -> the round in which the last newcomer came into it.
         bytes_total: sent over all edges.
         instrument_bytes_total: sent besides, for instruments alone.
         trained: whether any peer has trained.
@@ -153,6 +157,8 @@ class Totals:
 
     def __init__(self) -> None:
         self.lost_peers: dict[int, int] = {}
+        self.vacant: set[int] = set()
+        self.joined: dict[int, int] = {}
         self.bytes_total = self.instrument_bytes_total = 0
         self.trained = False
         self._rounds: defaultdict[int, RoundTotals] = defaultdict(RoundTotals)
@@ -196,6 +202,12 @@ class Totals:
                 entry.failures += 1
                 self.lost_peers.setdefault(peer, stamped.round)
                 self._problem(stamped, self._failures)
+            case Vacant():
+                self.vacant.add(peer)
+            case Joined():
+                self.lost_peers.pop(peer, None)
+                self.vacant.discard(peer)
+                self.joined[peer] = stamped.round
             case Late():
                 entry.late += 1
                 self._problem(stamped, self._others)

@@ -11,53 +11,28 @@ Nobody waits for ever: take a peer that works on the lowest exchange s of all th
 busy, it answers, fails or becomes late. If it is not, its sources have finished s - 1, because nobody is behind it; and
 a reader with two unread payloads of it, both for exchanges <= s, would have to be at an earlier exchange than s.
 
+Peers come and go: one that fails is waited for no longer, and where the plan is drawn anew (``Plan.change``) or a peer
+joins, both concern exchanges of which nobody was told anything yet, so that nothing that is under way has to change.
+
 A late peer is one that is busy for longer than the straggler timeout. When it answers after all it is moved on to the
 round the others are in, so that it never works off a backlog nobody waits for. Waiting is not being late: only a busy
 peer's time is counted, and where the relay cannot see who is busy and who queues (a simulation) there are no timers.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from dimat_flwr.events import Absence
 from dimat_flwr.relay.mailbox import MOST_UNREAD, Mailbox
+from dimat_flwr.relay.order import Dispatch
 from dimat_flwr.relay.plan import PlannedExchange
 from dimat_flwr.relay.restoration import Restoration
-from dimat_flwr.topology import Row
 
 T = TypeVar("T")
 
-
-@dataclass(frozen=True)
-class Dispatch(Generic[T]):
-    """One peer may start one exchange.
-
-    Attributes:
-        peer: who.
-        exchange: its number in the plan.
-        payloads: source -> what it published for this peer, ascending.
-        row: the peer's row of W over itself and ``payloads``.
-        readers: who will read what this exchange makes the peer publish, ascending.
-        behind: those of them who did not get what the peer published last for an exchange of that name.
-        absent: sources whose payload is missing -> ``failed`` (out of the run), ``late`` or ``rejected`` (it
-            answered without a payload for this peer).
-        missed: those of ``absent`` that were in time: this peer itself was too late for their payload.
-        after: the exchange that the peer finished last, -1 for none.
-        keep: earlier exchanges of the peer in which it published what somebody may still have to read, ascending.
-    """
-
-    peer: int
-    exchange: int
-    payloads: Mapping[int, T]
-    row: Row
-    readers: tuple[int, ...]
-    absent: Mapping[int, Absence]
-    missed: frozenset[int] = frozenset()
-    behind: tuple[int, ...] = ()
-    after: int = -1
-    keep: tuple[int, ...] = ()
+__all__ = ["Dispatch", "Dispatcher"]
 
 
 @dataclass
@@ -80,6 +55,7 @@ class Dispatcher(Generic[T]):
         *,
         straggler_timeout: float | None = None,
         give_up_timeout: float | None = None,
+        vacant: Collection[int] = (),
     ) -> None:
         """Prepare a run.
 
@@ -88,6 +64,7 @@ class Dispatcher(Generic[T]):
             peers: number of peers.
             straggler_timeout: seconds after which neighbours stop waiting for a busy peer; None for never.
             give_up_timeout: seconds after which a busy peer counts as lost; None for never.
+            vacant: places in which nobody is when the run begins.
         """
         self._plan, self._end = plan, len(plan)
         self._straggler, self._give_up = straggler_timeout, give_up_timeout
@@ -95,14 +72,17 @@ class Dispatcher(Generic[T]):
         self._finished = [-1] * peers  # by peer: the exchange it finished last
         self._busy: dict[int, float] = {}  # peer -> since when, the longest first; and those of them that are not late
         self._on_time: dict[int, float] = {}
-        self._failed: set[int] = set()
+        self._failed = set(vacant)  # those who are out of the run, or not in it yet
         self._late: set[int] = set()
-        self._at = Counter({0: peers})  # exchange -> how many that have not failed are at it
+        self._newcomers: dict[int, set[tuple[str, int]]] = {}  # peer -> (exchange's name, source) that it got one of
+        self._postponed: dict[int, int] = {}
+        self._handed_out = -1
+        self._at = Counter({0: peers - len(self._failed)})  # exchange -> how many that have not failed are at it
         self._slowest = 0
         self._mailbox: Mailbox[T] = Mailbox()
         self._undelivered: set[tuple[str, int, int]] = set()  # (exchange's name, source, reader), until it is told
         # Only peers whose wait may be over are looked at: each blocked one is called up by the first it waits for.
-        self._candidates = set(range(peers))
+        self._candidates = set(range(peers)) - self._failed
         self._waits: dict[int, _Wait] = {}
         self._called_by: dict[int, set[int]] = {}
         self._repeats: Mapping[int, int] = {}  # peer -> up to which exchange it does again what it had done before
@@ -114,10 +94,13 @@ class Dispatcher(Generic[T]):
             Late peers -> the exchanges that they are moved past, as ``answered`` says it.
         """
         self._finished = list(found.finished)
+        self._handed_out = max(*found.finished, *found.repeats.values(), -1)
+        self._failed = set()
         # A late peer is brought in below, as one that answers at last.
         answering = {peer for peer in found.late if found.finished[peer] >= 0}
         self._next = [found.finished[p] if p in answering else coming for p, coming in enumerate(found.coming)]
         self._at = Counter(self._next)
+        self._newcomers = {peer: set() for peer in found.newcomers}
         self._candidates = {peer for peer, coming in enumerate(self._next) if coming < self._end} - answering
         self._repeats = found.repeats
         for peer in found.failed:
@@ -151,6 +134,8 @@ class Dispatcher(Generic[T]):
             looked_at, self._candidates = sorted(self._candidates), set()
             for peer in looked_at:
                 blocker = self._blocker(peer)
+                if blocker is None and self._is_new(peer) and self._has_to_wait_a_round(peer):
+                    continue
                 if blocker is None:
                     started.append(self._start(peer, now))
                 else:
@@ -200,6 +185,38 @@ class Dispatcher(Generic[T]):
         self._at[self._next[peer]] -= 1
         self._mailbox.forget_reader(peer)
         self._call(peer)
+
+    def join(self, peer: int, number: int) -> None:
+        """Take in a peer that is out, or was never in: it begins with an exchange that nobody was told of yet.
+
+        It waits for its sources like everybody; what the place's peer before it published may still be read.
+        """
+        if peer not in self._failed:  # it has not begun, and is to begin elsewhere
+            self._at[self._next[peer]] -= 1
+        self._failed.discard(peer)
+        self._newcomers[peer] = set()
+        self._finished[peer], self._next[peer] = -1, number
+        self._at[number] += 1
+        self.redrawn()
+
+    def redrawn(self) -> None:
+        """Take note that the graphs of exchanges have changed which nobody was told of yet (``handed_out``)."""
+        self._waits.clear()
+        self._called_by.clear()
+        self._candidates = {
+            peer
+            for peer, coming in enumerate(self._next)
+            if coming < self._end and peer not in self._busy and peer not in self._failed
+        }
+
+    def postponed(self) -> dict[int, int]:
+        """Return newcomer -> the exchange that it begins with after all; each is said once."""
+        found, self._postponed = self._postponed, {}
+        return found
+
+    def handed_out(self) -> int:
+        """Return the last exchange that was started by anybody: who reads in the one after it is told."""
+        return self._handed_out
 
     def lost(self, now: float) -> list[int]:
         """Return the peers that have been busy for longer than the give-up timeout; the caller reports them failed."""
@@ -267,11 +284,33 @@ class Dispatcher(Generic[T]):
             wait.readers_seen += 1
         return None
 
+    def _is_new(self, peer: int) -> bool:
+        return peer in self._newcomers and self._finished[peer] < 0
+
+    def _has_to_wait_a_round(self, peer: int) -> bool:
+        """Let a newcomer whose sources have all gone meanwhile begin in a later round, if there is one."""
+        number = self._next[peer]
+        if any(self._mailbox.has(source, number, peer) for source in self._waits[peer].sources):
+            return False
+        wanted = (self._plan[number].name, self._plan[number].handler)
+        for later in range(number + 1, self._end):
+            planned = self._plan[later]
+            if (planned.name, planned.handler) == wanted and planned.mixing.sources(peer):
+                self._mailbox.forget_reader(peer, before=later)
+                self._waits.clear()  # those who do not wait for it any more
+                self._move(peer, later)
+                self._postponed[peer] = later
+                self._candidates.add(peer)
+                self._call(peer)
+                return True
+        return False
+
     def _is_awaited(self, peer: int) -> bool:
         return peer not in self._failed and peer not in self._late
 
     def _start(self, peer: int, now: float) -> Dispatch[T]:
         number = self._next[peer]
+        self._handed_out = max(self._handed_out, number)
         wait = self._waits.pop(peer)
         self._mailbox.begin(peer)
         payloads: dict[int, T] = {}
@@ -300,10 +339,21 @@ class Dispatcher(Generic[T]):
             for reader in wait.readers
             if self._ahead(reader, number + 1) or (again and reader not in self._failed)
         )
-        behind = tuple(reader for reader in readers if (self._plan[number + 1].name, peer, reader) in self._undelivered)
-        self._undelivered -= {(self._plan[number + 1].name, peer, reader) for reader in behind}
+        behind = tuple(reader for reader in readers if self._is_behind(reader, self._plan[number + 1].name, peer))
         after, keep = self._finished[peer], self._mailbox.needed(peer)
-        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, after, keep)
+        joins = self._is_new(peer)
+        return Dispatch(peer, number, payloads, row, readers, absent, frozenset(missed), behind, after, keep, joins)
+
+    def _is_behind(self, reader: int, exchange: str, source: int) -> bool:
+        """Whether a reader did not get what a source published last for an exchange; said once."""
+        edge, met = (exchange, source, reader), self._newcomers.get(reader)
+        is_new = met is not None and (exchange, source) not in met
+        if met is not None:
+            met.add((exchange, source))
+        if edge in self._undelivered:
+            self._undelivered.discard(edge)
+            return True
+        return is_new
 
     def _note_undelivered(self, exchange: int, source: int, reader: int) -> None:
         if exchange < self._end and reader not in self._failed:

@@ -115,6 +115,7 @@ def compose(
         next=None if coming is None else _next(coming, dispatch),
         ends=ends,
         keep=sorted({*dispatch.keep, *keep}),
+        joins=dispatch.joins,
         settings=dict(facts.settings),
     )
     inbox = {names.inbox(source): envelope.record for source, envelope in dispatch.payloads.items()}

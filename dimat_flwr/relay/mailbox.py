@@ -80,6 +80,11 @@ class Mailbox(Generic[T]):
         self._read(source, exchange, reader)
         return True, content
 
+    def has(self, source: int, exchange: int, reader: int) -> bool:
+        """Whether something waits for a reader; see ``take``."""
+        entry = self._waiting.get(source, {}).get(exchange)
+        return entry is not None and reader in entry.readers and reader in entry.contents
+
     def remember(self, reader: int, source: int, number: int) -> None:
         """Take note that a reader took, in the exchange it began last, what a source published in one of its own."""
         self._readings[reader][-1].append((source, number))

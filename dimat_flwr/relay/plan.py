@@ -1,65 +1,33 @@
 """The plan of a run: every exchange of every round, checked before anything is sent, its graphs drawn when needed."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, get_args, overload
+from typing import get_args, overload
 
 import numpy as np
 
-from dimat_flwr.relay.planners import Exchanges, FinalExchanges, Observations, PlanError, check_exchanges
-from dimat_flwr.topology import (
-    Exchange,
-    Mixing,
-    RoundView,
-    Row,
-    Schedule,
-    Sums,
-    Topology,
-    TopologyError,
-    contraction,
-    spectral_gap,
-)
+from dimat_flwr.relay.epochs import Epoch, NoSourceError, observed_among, welcome
+from dimat_flwr.relay.layout import LOOKED_AT, Choices, Layout, PlannedExchange, acting, placed
+from dimat_flwr.relay.planners import Exchanges, FinalExchanges, Observations, PlanError
+from dimat_flwr.topology import Mixing, Row, Schedule, Sums, Topology
 from dimat_flwr.topology.connected import strong_parts
-from dimat_flwr.topology.exchange import START, is_observation
-from dimat_flwr.wire.instruction import Handler
-
-if TYPE_CHECKING:
-    import networkx as nx
+from dimat_flwr.topology.exchange import is_observation
 
 # How far apart peers may be before graphs are drawn again, and what the graphs held may come to (about 32 MB).
 _MOST_ROUNDS_HELD, _MOST_EDGES_HELD = 64, 2_000_000
-_LOOKED_AT = 100  # rounds in which to look for who reaches whom where graphs never repeat
 
-
-@dataclass(frozen=True)
-class PlannedExchange:
-    """One exchange of a run.
-
-    Attributes:
-        round: 0 for the start, then from 1; the final merge is round ``rounds + 1``.
-        name: its name within the round.
-        handler: who handles it at the peers.
-        mixing: i reads what j published before, for every edge j -> i, with weight W_ij.
-        sums: which sums of W are 1.
-    """
-
-    round: int
-    name: str
-    handler: Handler
-    mixing: Mixing
-    sums: Sums = "rows"
-
-
-_MOST_PEERS_MEASURED = 200  # whose contraction takes a second
+__all__ = ["Plan", "PlannedExchange"]
 
 
 class Plan(Sequence[PlannedExchange]):
     """All exchanges of a run in order; exchange 0 is the start: local training, nothing arrives.
 
     Everything is laid out and checked when the plan is made, so that no fault of a late round comes up late. Kept of
-    it is which exchanges there are; a round's graphs are asked for again when they are not among the few held.
+    it is which exchanges there are; a round's graphs are asked for again when they are not among the few held. Which
+    exchanges there are stays the same when peers come and go; along which graphs follows from who is there
+    (``change``), and is checked then.
 
     Attributes:
         shared: of the plan of a run that is gone on with for more rounds: how many exchanges, from the first, are those
@@ -77,6 +45,7 @@ class Plan(Sequence[PlannedExchange]):
         seed: int,
         instruments: Observations | None = None,
         shortage: Callable[[Row], str] | None = None,
+        graph_stays: str = "",
     ) -> None:
         """Lay out a run.
 
@@ -85,12 +54,13 @@ class Plan(Sequence[PlannedExchange]):
             final_merge: says which follow the last round.
             topology: the graph.
             schedule: in which rounds there is one.
-            peers: N.
+            peers: N, the places that there are.
             rounds: R.
             seed: of graphs that are drawn.
             instruments: what observes the run; None for nothing.
             shortage: row of a peer with sources -> why the run's aggregation has no answer for it, empty where it
                 has; asked about exchanges whose rows sum to 1. None: it has one for every row.
+            graph_stays: why graphs may not be drawn over others once the run has begun; empty where they may.
 
         Raises:
             TopologyError: the topology does not exist for this number of peers, or its code raises.
@@ -99,26 +69,86 @@ class Plan(Sequence[PlannedExchange]):
                 a peer has not the neighbours that the aggregation needs.
         """
         if algorithm.sums not in get_args(Sums):
-            raise PlanError(f"{_name(algorithm)}.sums is {algorithm.sums!r}; it must be one of {get_args(Sums)}")
+            raise PlanError(
+                f"{type(algorithm).__name__}.sums is {algorithm.sums!r}; it must be one of {get_args(Sums)}"
+            )
         self.peers, self.rounds = peers, rounds
-        self._algorithm, self._final_merge, self._instruments = algorithm, final_merge, instruments
-        self._topology, self._schedule, self._seed = topology, schedule, seed
-        self._shortage, self._has_enough = shortage, self._identity
+        self._choices = Choices(algorithm, final_merge, topology, schedule, rounds, seed, instruments, shortage)
+        self._graph_stays = graph_stays
+        self._needs_one_mixing = ""
+        self.shared: int | None = None
+        self.begin_with(range(peers))
+
+    def begin_with(self, places: Sequence[int]) -> None:
+        """Lay the run out over the places that are taken when it begins, ascending; the others are vacant.
+
+        Raises:
+            TopologyError, ScheduleError, PlanError: there is no such run.
+        """
+        for found_before in ("_numbers", "_end", "last_act"):
+            self.__dict__.pop(found_before, None)
+        self._epochs = [Epoch(0, tuple(places))]
+        self._drawn: dict[int, Layout] = {}
+        self._checked: dict[int, int] = {}  # number of peers -> from which round on its layout is known to fit
         self._held: OrderedDict[int, list[PlannedExchange]] = OrderedDict()
         self._layouts: list[tuple[tuple[str, Sums], ...]] = []  # by round: its exchanges' names and sums
         self._first: PlannedExchange | None = None  # of those with any edge
-        for round in range(rounds + 2):
-            laid_out = self._lay_out(round)
-            self._layouts.append(tuple((planned.name, planned.sums) for planned in laid_out))
+        for round in range(self.rounds + 2):
+            laid_out = self._lay_out(round, self._epochs)
+            self._layouts.append(_outline(laid_out))
             self._hold(round, laid_out)
             if self._first is None:
                 # Of a round's graphs the one that is mixed along: a tree to align along says little about the run.
-                with_edges = _acting(laid_out)
+                with_edges = acting(laid_out)
                 with_edges.sort(key=lambda planned: planned.sums == "none")
                 self._first = with_edges[0] if with_edges else None
-        self.shared: int | None = None
+        self._checked[len(places)] = 0
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
+        if self._needs_one_mixing:
+            self.require_one_symmetric_mixing(self._needs_one_mixing)
+
+    def change(self, round: int, left: Sequence[int], joined: Sequence[int]) -> Mapping[int, int]:
+        """Draw the graphs anew, from a round on in which nobody's exchanges have been handed out yet.
+
+        Args:
+            round: the round, not before that of an earlier change.
+            left: places that are not in the graphs any more.
+            joined: places that come new.
+
+        Returns:
+            Newcomer, also one of an earlier change to this round -> the number of the exchange that it begins with.
+
+        Raises:
+            TopologyError, ScheduleError, PlanError: the graphs cannot be drawn over these, or a newcomer reads from
+                nobody in that round; then nothing has changed.
+        """
+        if self._graph_stays:
+            raise PlanError(self._graph_stays)
+        last = self._epochs[-1]
+        epoch = last.after(round, left, joined)
+        if len(epoch.places) < 2:
+            raise PlanError("there is no graph of a single peer")
+        epochs = [*(self._epochs[:-1] if last.round == round else self._epochs), epoch]
+        self._require_fit(len(epoch.places), round, epochs)
+        planned, begun = self._with_newcomers(round, epochs)
+        if missing := [peer for peer in epoch.arriving if peer not in begun]:
+            raise NoSourceError(f"in round {round} peers {missing} have nobody to take a model from")
+        self._require_outline(round, planned)
+        self._epochs = epochs
+        for held in [number for number in self._held if number >= round]:
+            del self._held[held]
+        return {peer: self._numbers[round, planned[place].name] for peer, place in begun.items()}
+
+    @property
+    def latest(self) -> Epoch:
+        """Who is in the graphs from when on, after the last change."""
+        return self._epochs[-1]
+
+    def first_number(self, round: int) -> int | None:
+        """Return the number of the first exchange of a round; None where it has none."""
+        layout = self._layouts[round] if round < len(self._layouts) else ()
+        return self._numbers[round, layout[0][0]] if layout else None
 
     def mixes(self, most_peers: int) -> tuple[float | None, float | None]:
         """Return how fast the run's graphs mix: their spectral gap, or how they contract where there is none.
@@ -132,30 +162,16 @@ class Plan(Sequence[PlannedExchange]):
             rounds of the topology, or over those of the run where algorithm or schedule choose other graphs. None for
             what does not apply, both for exchanges that do not mix.
         """
-        first = self._first
-        if first is None or first.sums == "none" or self.peers > most_peers:
+        first, layout = self._first, self._layout(len(self._epochs[0].places))
+        if first is None or first.sums == "none" or layout.peers > most_peers:
             return None, None
-        own = self._off_the_topology(first)
-        period = self._topology.checked_period(self.peers) if own is None else None
-        if period == 1 or (own is not None and all(mixing.is_like(first.mixing) for mixing in own)):
-            return spectral_gap(first.mixing.dense()), None
-        if period is not None:
-            return self._topology.spectral_gap(self.peers, self._seed, first.sums), None
-        # Mass that is pushed along columns says nothing of differences between models.
-        if self.peers > _MOST_PEERS_MEASURED or not first.mixing.row_stochastic:
-            return None, None
-        if own is not None:
-            return None, contraction(mixing.dense() for mixing in own)
-        return None, self._topology.contraction(self.peers, self._seed)
 
-    def _off_the_topology(self, first: PlannedExchange) -> list[Mixing] | None:
-        """Return the exchanges that are called like the run's first, if it is not along the topology's own graph."""
-        of_topology = first.round <= self.rounds and self._schedule.mode(first.round, self.rounds) == "topology"
-        if of_topology and first.mixing.is_like(self._mixing_at(first.round)):
-            return None
-        rounds = range(first.round, min(first.round + _LOOKED_AT, self.rounds + 2))
-        alike = [planned for round in rounds for planned in self._round(round) if planned.name == first.name]
-        return [planned.mixing for planned in alike if planned.mixing.edge_count]
+        def later(rounds: range) -> Iterable[PlannedExchange]:
+            for round in rounds:
+                yield from layout.acts(round)
+
+        (alike,) = (planned for planned in layout.acts(first.round) if planned.name == first.name)
+        return layout.mixes(alike, later)
 
     @cached_property
     def last_act(self) -> int:
@@ -209,7 +225,7 @@ class Plan(Sequence[PlannedExchange]):
         return None if self._first is None else self._first.mixing
 
     def require_one_symmetric_mixing(self, what: str) -> None:
-        """Refuse a run whose rounds mix along a W that is not symmetric, or along more than one.
+        """Refuse a run whose rounds mix along a W that is not symmetric, or along more than one; also one begun later.
 
         Args:
             what: needs that, for the message.
@@ -217,6 +233,7 @@ class Plan(Sequence[PlannedExchange]):
         Raises:
             PlanError: a round does not.
         """
+        self._needs_one_mixing = what
         first: Mixing | None = None
         for round in range(1, self.rounds + 1):
             for mixing in (p.mixing for p in self._round(round) if p.sums != "none" and p.mixing.edge_count):
@@ -237,15 +254,17 @@ class Plan(Sequence[PlannedExchange]):
         Returns:
             Ascending lists, a single one where the survivors hold together; None where nobody ever exchanges.
         """
-        wanted = self._topology.checked_period(self.peers) or _LOOKED_AT
+        wanted = self._layout(len(self.latest.places)).repeats_after or LOOKED_AT
+        # Whom newcomers read from will read from them: that they have nothing to send at first parts nobody.
+        epochs = [replace(epoch, arriving=()) for epoch in self._epochs]
         used: list[Mixing] = []
         for round in range(self.rounds, 0, -1):
-            here = [planned.mixing for planned in _acting(self._round(round))]
+            here = [planned.mixing for planned in acting(self._lay_out(round, epochs))]
             used += [mixing for mixing in here if not any(mixing is seen for seen in used)]
             wanted -= bool(here)
             if not wanted:
                 break
-        used = used or [planned.mixing for planned in _acting(self._round(self.rounds + 1))]
+        used = used or [planned.mixing for planned in acting(self._lay_out(self.rounds + 1, epochs))]
         if not used:
             return None
         return strong_parts(self.peers, np.concatenate([mixing.edge_array() for mixing in used]), survivors)
@@ -254,12 +273,8 @@ class Plan(Sequence[PlannedExchange]):
         if round in self._held:
             self._held.move_to_end(round)
             return self._held[round]
-        laid_out = self._lay_out(round)
-        if tuple((planned.name, planned.sums) for planned in laid_out) != self._layouts[round]:
-            raise PlanError(
-                f"the exchanges of round {round} were laid out differently when asked for again; what an algorithm's "
-                "exchanges returns must follow from its settings and the view alone"
-            )
+        laid_out = self._lay_out(round, self._epochs)
+        self._require_outline(round, laid_out)
         self._hold(round, laid_out)
         return laid_out
 
@@ -272,103 +287,48 @@ class Plan(Sequence[PlannedExchange]):
         distinct = {id(planned.mixing): planned.mixing for held in self._held.values() for planned in held}
         return sum(mixing.edge_count for mixing in distinct.values())
 
-    def _lay_out(self, round: int) -> list[PlannedExchange]:
+    def _layout(self, peers: int) -> Layout:
+        if peers not in self._drawn:
+            self._drawn[peers] = Layout(self._choices, peers)
+        return self._drawn[peers]
+
+    def _lay_out(self, round: int, epochs: Sequence[Epoch]) -> list[PlannedExchange]:
         """Return a round's exchanges: those in which peers act, and then those in which instruments observe them."""
-        acts = self._acts(round)
-        if self._instruments is None or not acts:  # no final merge
-            return acts
-        where = f"{_name(self._instruments)}.exchanges for round {round}"
-        try:
-            found = list(self._instruments.exchanges(self.peers, round, self.rounds, self._end))
-        except TopologyError as error:
-            raise PlanError(f"{where}: {error}") from error
-        return acts + [
-            PlannedExchange(round, exchange.name, "instruments", exchange.mixing, exchange.sums) for exchange in found
-        ]
+        return self._with_newcomers(round, epochs)[0]
+
+    def _with_newcomers(self, round: int, epochs: Sequence[Epoch]) -> tuple[list[PlannedExchange], Mapping[int, int]]:
+        epoch = _epoch(epochs, round)
+        acts = [placed(each, epoch.places, self.peers) for each in self._layout(len(epoch.places)).acts(round)]
+        if acts:  # else there is no final merge
+            observed = self._layout(self.peers).observed(round, self._end)
+            acts += observed_among(observed, epoch.places)
+        return welcome(acts, epoch.arriving) if epoch.round == round and epoch.arriving else (acts, {})
 
     @cached_property
     def _end(self) -> int:
         """The last round in which peers act."""
-        return self.rounds + 1 if self._acts(self.rounds + 1) else self.rounds
+        everybody = self._layout(len(self._epochs[0].places))
+        return self.rounds + 1 if everybody.acts(self.rounds + 1) else self.rounds
 
-    def _acts(self, round: int) -> list[PlannedExchange]:
-        if round == 0:
-            self._mixing_at(0)  # lets a schedule that does not fit the run say so even where there are no rounds
-            return [PlannedExchange(0, START, "algorithm", self._identity)]
-        final = round > self.rounds
-        planner: FinalExchanges = self._final_merge if final else self._algorithm
-        view = RoundView(
-            round=round,
-            rounds=self.rounds,
-            peers=self.peers,
-            # A merge after the last round may do without the topology, which then need not exist for these peers.
-            mixing=(lambda: self._mixing_at(round)) if final else self._mixing_at(round),
-            mixing_at=self._mixing_at,
-            graph=lambda: self._base_graph(round),
-            seed=self._seed,
-        )
-        where = f"{_name(planner)}.exchanges for {'the final merge' if final else f'round {round}'}"
-        try:
-            found = list(planner.exchanges(view))
-        except TopologyError as error:
-            raise PlanError(f"{where}: {error}") from error
-        # An algorithm may be anybody's code and raise anything; one error that names it is what its author needs.
-        except Exception as error:
-            raise PlanError(f"{where} raised {type(error).__name__}: {error}") from error
-        check_exchanges(found, self.peers, where, may_be_empty=final)
-        for exchange in found:
-            self._check_rows(exchange, where)
-        handler: Handler = "final_merge" if final else "algorithm"
-        return [PlannedExchange(round, exchange.name, handler, exchange.mixing, exchange.sums) for exchange in found]
+    def _require_fit(self, peers: int, since: int, epochs: Sequence[Epoch]) -> None:
+        """Refuse a number of peers over which not all later rounds are laid out as before."""
+        known = self._checked.get(peers, self.rounds + 2)
+        for round in range(since, known):
+            if _outline(self._lay_out(round, [replace(epochs[-1], arriving=())])) != self._layouts[round]:
+                raise PlanError(f"over {peers} peers round {round} has other exchanges than so far")
+        self._checked[peers] = min(since, known)
 
-    def _check_rows(self, exchange: Exchange, where: str) -> None:
-        """Refuse an exchange in which a peer has sources that the aggregation can make nothing of."""
-        mixing = exchange.mixing
-        if self._shortage is None or not mixing.row_stochastic or mixing is self._has_enough:
-            return
-        for peer in range(self.peers):
-            row = mixing.row(peer)
-            if row.sources and (shortage := self._shortage(row)):
-                raise PlanError(
-                    f"{where}: in exchange {exchange.name!r} peer {peer} has {shortage}; choose a topology with more "
-                    "links, or let the aggregation expect fewer liars"
-                )
-        self._has_enough = mixing  # graphs that stay are looked at once
-
-    def _mixing_at(self, round: int) -> Mixing:
-        """Return graph and weights of a round, 0..rounds + 1, as topology and schedule have it."""
-        if round > self.rounds:
-            return self._topology.mixing(self.peers, round, self._seed, "rows")
-        match self._schedule.mode(round, self.rounds):
-            case "none":
-                return self._identity
-            case "fully_connected":
-                return self._complete
-            case "topology":
-                return self._topology.mixing(self.peers, round, self._seed, self._algorithm.sums)
-
-    def _base_graph(self, round: int) -> "nx.DiGraph":
-        if self._topology.checked_period(self.peers) is None:
-            return self._topology.graph(self.peers, round, self._seed)
-        return self._union
-
-    @cached_property
-    def _identity(self) -> Mixing:
-        return Mixing.identity(self.peers)
-
-    @cached_property
-    def _complete(self) -> Mixing:
-        return Mixing.complete(self.peers)
-
-    @cached_property
-    def _union(self) -> "nx.DiGraph":
-        return self._topology.union(self.peers, 0, self._seed)
+    def _require_outline(self, round: int, laid_out: Sequence[PlannedExchange]) -> None:
+        if _outline(laid_out) != self._layouts[round]:
+            raise PlanError(
+                f"the exchanges of round {round} were laid out differently when asked for again; what an algorithm's "
+                "exchanges returns must follow from its settings and the view alone"
+            )
 
 
-def _name(planner: object) -> str:
-    return type(planner).__name__
+def _outline(laid_out: Sequence[PlannedExchange]) -> tuple[tuple[str, Sums], ...]:
+    return tuple((planned.name, planned.sums) for planned in laid_out)
 
 
-def _acting(planned: Sequence[PlannedExchange]) -> list[PlannedExchange]:
-    """Return the exchanges of a round along which something passes that peers act on."""
-    return [exchange for exchange in planned if exchange.mixing.edge_count and exchange.handler != "instruments"]
+def _epoch(epochs: Sequence[Epoch], round: int) -> Epoch:
+    return next(epoch for epoch in reversed(epochs) if epoch.round <= round)

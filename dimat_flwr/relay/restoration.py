@@ -44,6 +44,7 @@ class Told:
         jumps: peer -> exchange after which it was moved on, being late -> the exchange it went on with.
         missed: (source, reader) that went without each other at some time.
         without: (source, reader, exchange) in which the reader did not wait for the source.
+        began: peer that came during the run -> the exchange that it began with; what is said of it is from there on.
     """
 
     failed: frozenset[int] = frozenset()
@@ -51,6 +52,7 @@ class Told:
     jumps: Mapping[int, Mapping[int, int]] = field(default_factory=dict)
     missed: frozenset[tuple[int, int]] = frozenset()
     without: frozenset[tuple[int, int, int]] = frozenset()
+    began: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Restoration(Generic[T]):
         repeats: peer -> up to which exchange it does again what it had done before.
         undelivered: (name of exchange, source, reader): who may not have got what was published last.
         end: how many exchanges, from the first, are those of the run so far.
+        newcomers: peers that came during the run.
     """
 
     finished: Sequence[int]
@@ -97,6 +100,7 @@ class Restoration(Generic[T]):
     repeats: Mapping[int, int]
     undelivered: Collection[tuple[str, int, int]]
     end: int
+    newcomers: Collection[int] = ()
 
     def keeps(self, peer: int) -> list[int]:
         """Return the exchanges of a peer whose checkpoints are gone on from, ascending."""
@@ -141,7 +145,8 @@ class _Search:
         # A peer that is out has nobody who would notice that it claims too much: what it had told of is what counts.
         most = {peer: min(self._end - 1, told.done.get(peer, -1)) for peer in told.failed}
         self._finished = [
-            max((n for n in standings[p].kept if n <= most.get(p, self._end - 1)), default=-1) for p in self._peers
+            max((n for n in standings[p].kept if told.began.get(p, 0) <= n <= most.get(p, self._end - 1)), default=-1)
+            for p in self._peers
         ]
         if all_or_none and min((self._finished[peer] for peer in self._alive), default=-1) < 0:
             self._finished = [-1] * plan.peers
@@ -183,9 +188,12 @@ class _Search:
             repeats=self._repeats(),
             undelivered=self._undelivered(),
             end=self._end,
+            newcomers=sorted(self._told.began.keys() - self._told.failed),
         )
 
     def _jump(self, peer: int, number: int) -> int:
+        if number < 0:
+            return self._told.began.get(peer, 0)
         return self._told.jumps.get(peer, {}).get(number, number + 1)
 
     def _require_something_to_do(self) -> None:
@@ -241,7 +249,10 @@ class _Search:
         return None
 
     def _was_moved_past(self, source: int, exchange: int) -> bool:
-        return any(number < exchange < to for number, to in self._told.jumps.get(source, {}).items() if to > number + 1)
+        """Whether a peer published nothing for an exchange, because it was late or had not begun."""
+        return exchange <= self._told.began.get(source, -1) or any(
+            number < exchange < to for number, to in self._told.jumps.get(source, {}).items() if to > number + 1
+        )
 
     def _describe(self, peer: int, exchange: int, source: int) -> str:
         mine, theirs = self._standings[peer], self._standings[source]

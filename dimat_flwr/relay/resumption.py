@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, get_args
 
 from flwr.app import RecordDict
 
-from dimat_flwr.events import Absent, CaughtUp, Failure, Late, PeerEvent, Resumed, Stamped
+from dimat_flwr.events import Absent, CaughtUp, Failure, Joined, Late, PeerEvent, Redrawn, Resumed, Stamped, Vacant
 from dimat_flwr.relay.clock import Clock
 from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
 from dimat_flwr.relay.handshake import answers
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
 from dimat_flwr.relay.settings import RelaySettings
-from dimat_flwr.relay.traffic import RelayLoop, require_possible
+from dimat_flwr.relay.traffic import RelayLoop
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import ReportError, read_report
@@ -36,11 +37,18 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     jumps: dict[int, dict[int, int]] = {}
     missed: set[tuple[int, int]] = set()
     without: set[tuple[int, int, int]] = set()
+    began: dict[int, int] = {}
     for stamped in events:
         number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
         match stamped.event:
-            case Failure():
+            case Failure() | Vacant():
                 failed.add(peer)
+            case Joined() if number is not None:
+                failed.discard(peer)
+                began[peer] = number
+                jumps.pop(peer, None)
+                done.pop(peer, None)
+                missed |= {(other, peer) for other in range(plan.peers) if other != peer}
             case Late(reader=reader):
                 missed.add((peer, reader))
                 if number is not None:
@@ -54,7 +62,22 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 }
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
-    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without))
+    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began)
+
+
+def repeat_changes(plan: Plan, events: Iterable[Stamped]) -> None:
+    """Bring a run's plan to where its peers' coming and going had brought it, as its record says.
+
+    Raises:
+        TopologyError, ScheduleError, PlanError: it cannot be brought there; then the run cannot be gone on with.
+    """
+    told = list(events)
+    vacant = {stamped.peer for stamped in told if isinstance(stamped.event, Vacant)}
+    if vacant:
+        plan.begin_with([place for place in range(plan.peers) if place not in vacant])
+    for stamped in told:
+        if isinstance(stamped.event, Redrawn):
+            plan.change(stamped.round, stamped.event.left, stamped.event.joined)
 
 
 class Resumption:
@@ -76,6 +99,7 @@ class Resumption:
         self._post, self._folder, self._plan, self._facts = post, folder, plan, facts
         events = list(folder.earlier_events())
         self._told = what_was_told(events, plan)
+        self._events = events
         self._absences = {(s.peer, s.event.reader) for s in events if isinstance(s.event, Absent)}
         self._claims = claims
         standings = [Standing() for _ in range(plan.peers)]
@@ -115,7 +139,7 @@ class Resumption:
 
     def hand_over(self, loop: RelayLoop) -> None:
         """Let the relay's loop go on from here."""
-        loop.restore(self._found, self._absences)
+        loop.restore(self._found, self._absences, self._events)
 
     def _numbers(self, peer: int) -> list[int | None]:
         """Return the exchanges that a peer is asked to answer again; a peer with none is told so, too."""
@@ -162,21 +186,16 @@ class Resumption:
         """Leave out of the record what will be done again, and add what peers told and the relay did not write down."""
         written: Counter[str] = Counter()
 
-        def is_done(peer: int, number: int | None) -> bool:
-            # What a peer that is out has done stays done, whatever its node says or if there is none any more.
-            last = self._found.end - 1 if peer in self._found.failed else self._found.finished[peer]
-            return number is not None and number <= last
-
         def holds(stamped: Stamped) -> bool:
             if not isinstance(stamped.event, _BY_PEERS):
                 return True
             number = self._plan.number_of(stamped.round, stamped.exchange)
             if number == self._found.finished[stamped.peer]:
                 written[json.dumps(stamped.to_line())] += 1
-            return is_done(stamped.peer, number)
+            return self._is_done(stamped.peer, number)
 
         def was_read(round: int, exchange: str, reader: int) -> bool:
-            return is_done(reader, self._plan.number_of(round, exchange))
+            return self._is_done(reader, self._plan.number_of(round, exchange))
 
         self._folder.go_on(holds, was_read)
         for stamped in newest:
@@ -190,6 +209,14 @@ class Resumption:
                 coming = self._plan[min(self._found.coming[peer], len(self._plan) - 1)]
                 event = Resumed(self._found.finished[peer], self._reason(peer))
                 self._folder.event(Stamped(event, coming.round, peer, coming.name))
+
+    def _is_done(self, place: int, number: int | None) -> bool:
+        """Whether an exchange is not done again by the peer in a place, because it was done or by one that is out."""
+        if number is None:
+            return False
+        if place in self._found.failed:  # what it has done stays done, whatever its node says or if there is none
+            return number < self._found.end
+        return number <= self._found.finished[place] or number < self._told.began.get(place, 0)
 
     def _reason(self, peer: int) -> str:
         finished, lost = self._found.finished[peer], self._standings[peer].lost

@@ -1,22 +1,25 @@
 """One run from the relay's side, written down from its first to its last moment whatever happens in between."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from logging import getLogger
 from typing import Any
 
+from dimat_flwr.events import Stamped, Vacant
 from dimat_flwr.records.continued import ContinuedFolder
 from dimat_flwr.records.run_folder import RunFolder
 from dimat_flwr.relay.clock import Clock, SystemClock
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import agree_on_places, wait_for_nodes
 from dimat_flwr.relay.meeting import let_all_meet
-from dimat_flwr.relay.membership import SetupError
+from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.post import Post
-from dimat_flwr.relay.resumption import Resumption
+from dimat_flwr.relay.resumption import Resumption, repeat_changes
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
+from dimat_flwr.relay.whereabouts import NOBODY
+from dimat_flwr.topology.exchange import START
 
 # Above these the figures for the record would cost more than they tell.
 _MOST_PEERS_FOR_A_GAP, _MOST_EDGES_LISTED = 1000, 10_000
@@ -64,14 +67,20 @@ def _relay(
     earlier = folder if isinstance(folder, ContinuedFolder) else None
     out = earlier.out if earlier else frozenset()
     if earlier:
-        settings = replace(settings, peers=earlier.peers)
+        settings = replace(settings, peers=earlier.peers, min_peers=None)
     nodes = wait_for_nodes(post, settings, clock, without=len(out))
-    plan = make_plan(settings.peers if earlier and settings.peers else len(nodes))
+    plan = make_plan(settings.peers or len(nodes))
+    if earlier:
+        repeat_changes(plan, earlier.earlier_events())
     folder.describe({**_describe(plan), "exchanges": len(plan)})
     facts = RunFacts(plan.peers, folder.path.name, post.simulation, plan.rounds)
     if earlier:
         facts = replace(facts, resumed=True, settings=earlier.settings_of_peers(post.simulation))
-    places, claims = agree_on_places(post, nodes, facts, settings, clock, out)
+    may_be_vacant = out if earlier or settings.min_peers is None else range(plan.peers)
+    places, claims = agree_on_places(post, nodes, facts, settings, clock, may_be_vacant)
+    _require_no_strangers(claims, plan.peers - len(out), settings)
+    if not earlier:
+        _leave_vacant([place for place in range(plan.peers) if place not in claims], plan, folder)
     introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
     facts = replace(facts, introductions=introductions)
     if introductions and not earlier:  # in a run that is gone on with they have met
@@ -79,6 +88,8 @@ def _relay(
     resumption = Resumption(post, earlier, plan, facts, claims) if earlier else None
     if resumption:
         resumption.bring_back(settings, clock)
+    # A device in the place of a peer that is out is a stranger, which may be taken in.
+    places = [NOBODY if place in out else node for place, node in enumerate(places)]
     loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
     if resumption:
         resumption.hand_over(loop)
@@ -86,6 +97,25 @@ def _relay(
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
     return None if len(survivors) == len(places) else plan.parts(survivors)
+
+
+def _leave_vacant(vacant: Sequence[int], plan: Plan, folder: RunFolder) -> None:
+    """Lay the run out over the places that are taken, if some are not."""
+    if not vacant:
+        return
+    plan.begin_with([place for place in range(plan.peers) if place not in vacant])
+    folder.describe({**_describe(plan), "exchanges": len(plan)})
+    for place in vacant:
+        folder.event(Stamped(Vacant(), 0, place, START))
+
+
+def _require_no_strangers(claims: Mapping[int, Claim], wanted: int, settings: RelaySettings) -> None:
+    """Refuse newcomers in a run whose peers sign, also where the devices say so and the run does not."""
+    if any(claim.introduction for claim in claims.values()) and (settings.join != "start" or len(claims) < wanted):
+        raise SetupError(
+            "nothing was trained. Peers that sign meet all the others in exchange 0, and take no payload of those who "
+            "come later: set relay.join=start, and wait for all relay.peers"
+        )
 
 
 def _describe(plan: Plan) -> dict[str, Any]:

@@ -10,12 +10,10 @@ from flwr.app import RecordDict
 
 from dimat_flwr.events import (
     Absent,
-    Aligned,
     Away,
     CaughtUp,
     Event,
     Failure,
-    Final,
     Late,
     Merge,
     Note,
@@ -31,11 +29,13 @@ from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
 from dimat_flwr.relay.longer_run import fork
 from dimat_flwr.relay.plan import Plan, PlannedExchange
+from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.progress import Progress
 from dimat_flwr.relay.restoration import Restoration
 from dimat_flwr.relay.settings import RelaySettings
-from dimat_flwr.relay.whereabouts import Whereabouts
+from dimat_flwr.relay.turnover import Turnover
+from dimat_flwr.relay.whereabouts import NOBODY, Whereabouts
 from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
@@ -100,7 +100,7 @@ class RelayLoop:
 
         Args:
             post: the way to the nodes.
-            places: peer's index -> node.
+            places: peer's index -> node, ``NOBODY`` for none.
             plan: the run's exchanges.
             facts: what every instruction repeats.
             settings: how long to wait for whom; in a simulation for ever, because messages queue for workers there.
@@ -116,7 +116,9 @@ class RelayLoop:
             len(places),
             straggler_timeout=None if post.simulation else settings.straggler_timeout,
             give_up_timeout=None if post.simulation else settings.give_up_timeout,
+            vacant=[place for place, node in enumerate(places) if node == NOBODY],
         )
+        self._turnover = Turnover(plan, self._dispatcher, settings, recorder)
         self._progress = Progress(plan.last_round, len(places), _log.info, clock)
         self._pending: dict[str, _Pending] = {}
         self._asked: dict[
@@ -134,9 +136,11 @@ class RelayLoop:
             for peer in self._dispatcher.lost(now):
                 self._give_up(peer)
             started = self._dispatcher.ready(now)
+            self._turnover.postponed()
             self._send_all(started)
             if not self._post.simulation:
                 self._ask_again(now)
+                self._take_in()
             if not (self._pending or self._away or started or self._dispatcher.finished()):
                 raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             looked = self._clock.now()
@@ -151,14 +155,18 @@ class RelayLoop:
                 self._clock.sleep(pause.seconds(now, now - looked))
         return self._dispatcher.alive()
 
-    def restore(self, found: Restoration[Envelope], told: Collection[tuple[int, int]]) -> None:
+    def restore(
+        self, found: Restoration[Envelope], told: Collection[tuple[int, int]], events: Sequence[Stamped]
+    ) -> None:
         """Take up a run where it was left.
 
         Args:
             found: where that is.
             told: (failed source, reader) of which the record says already that the reader went on without it.
+            events: what the record says.
         """
         skipped = self._dispatcher.restore(found, self._clock.now())
+        self._turnover.restore(events)
         self._told |= set(told)
         for peer, exchanges in skipped.items():
             if exchanges:
@@ -224,6 +232,13 @@ class RelayLoop:
         for peer, entry in busy.items():
             if now - entry.since > self._ask_again_after and self._whereabouts.is_connected(peer):
                 self._send_again(entry, now)
+
+    def _take_in(self) -> None:
+        """Let those who came during the run into places that are open."""
+        waiting = self._whereabouts.newcomers(self._turnover.open_places())
+        for place in self._turnover.take_in(waiting) if waiting else ():
+            self._whereabouts.settle(place, waiting[place])
+            self._told = {(source, reader) for source, reader in self._told if place not in (source, reader)}
 
     def _send_again(self, entry: _Pending, now: float) -> None:
         if self._put_under_way(replace(entry, since=now)):
@@ -318,6 +333,7 @@ class RelayLoop:
 
     def _fail(self, entry: _Pending, error: str) -> None:
         self._dispatcher.failed(entry.dispatch.peer)
+        self._whereabouts.leave(entry.dispatch.peer)
         self._recorder.event(entry.stamp(Failure(error)))
         last = (error.strip().splitlines() or ["no reason given"])[-1]
         _log.error(
@@ -326,6 +342,7 @@ class RelayLoop:
             entry.dispatch.peer,
             clip(last, _LOGGED),
         )
+        self._turnover.left(entry.dispatch.peer)
 
     def _report_progress(self) -> None:
         slowest = self._dispatcher.slowest()
@@ -339,30 +356,3 @@ class RelayLoop:
 
 def _read(content: RecordDict, readers: tuple[int, ...], round: int) -> tuple[Report, dict[int, Envelope]]:
     return read_report(content.get(names.REPORT)), read_outbox(content, readers, round)
-
-
-def require_possible(events: Sequence[PeerEvent], sources: Collection[int], *, is_last: bool) -> None:
-    """Refuse events that no peer with these sources can have met: they would hide what others really met.
-
-    Raises:
-        ReportError: there is one.
-    """
-    rejected: set[int] = set()
-    for event in events:
-        match event:
-            case Merge(sources=mixed):
-                named = set(mixed)
-            case Aligned(source=source):
-                named = {source}
-            case Rejected(source=source) if source not in rejected:
-                named = {source}
-                rejected.add(source)
-            case Rejected(source=source):
-                raise ReportError(f"malformed report: the payload of peer {source} is rejected twice")
-            case Final() if not is_last:
-                raise ReportError("malformed report: a final in another than the last exchange")
-            case _:
-                named = set()
-        if not named <= set(sources):
-            other = min(named - set(sources))
-            raise ReportError(f"malformed report: an event names peer {other}, whose payload this peer was not sent")

@@ -1,8 +1,9 @@
-"""Which node each peer is at, and whether one that went away is back: at the same node, or at another in its place.
+"""Which node each peer is at, and who is back or new: at the same node, at another in its place, in an open place.
 
 A node that lost its connection comes back by itself, under its old id. A SuperNode that was started anew has another id
 (unless it has a registered key): it is asked as in the handshake, and known by the place it claims (``partition-id``)
 and, in a run that signs, by the public key that the place's peer introduced itself with. Its nonce may be another.
+Whoever claims a place that nobody is in, or none (``partition-id`` not set), may be a newcomer.
 """
 
 from collections.abc import Collection, Sequence
@@ -15,6 +16,7 @@ from dimat_flwr.relay.post import Post
 from dimat_flwr.security.identity import read_introduction
 from dimat_flwr.wire import names
 
+NOBODY = -1  # the node of a place that nobody is in
 LOOK_S = 3.0  # between two looks at who is there
 _log = getLogger("flwr")
 
@@ -53,9 +55,32 @@ class Whereabouts:
             return []
         self._looked = now
         self._connected = set(self._post.nodes())
+        self._known &= self._connected.union(
+            self._places
+        )  # who went, and is at no place, is a stranger when it is back
+        self._asked = {key: node for key, node in self._asked.items() if node in self._connected}
         moved = self._claims(away, busy)
         self._ask_strangers()
         return sorted({*moved, *(peer for peer in away if self._places[peer] in self._connected)})
+
+    def leave(self, peer: int) -> None:
+        """Take note that a peer is out, and its place nobody's."""
+        self._places[peer] = NOBODY
+
+    def newcomers(self, open_places: Collection[int]) -> dict[int, int]:
+        """Return place -> node of those who may come into open places; those who claim none get the first."""
+        found: dict[int, int] = {}
+        for node, claim in sorted(self._waiting.items()):
+            free = [place for place in sorted(open_places) if place not in found]
+            place = claim.place if claim.place >= 0 else next(iter(free), NOBODY)
+            if place in free and node in self._connected and not claim.introduction:
+                found[place] = node
+        return found
+
+    def settle(self, place: int, node: int) -> None:
+        """Let a newcomer have a place."""
+        del self._waiting[node]
+        self._places[place] = node
 
     def is_connected(self, peer: int) -> bool:
         """Whether the peer's node was there at the last look."""
@@ -78,7 +103,8 @@ class Whereabouts:
                 continue
             self._waiting[node] = claim
             if not self._is_vacant(claim, away, busy):
-                _log.warning("node %d came during the run and waits for place %d to be vacant", node, claim.place)
+                place = "a place" if claim.place < 0 else f"place {claim.place}"
+                _log.warning("node %d came during the run and waits for %s to be vacant", node, place)
         moved = []
         # A SuperNode that was killed and started anew is here before Flower notices that the old one is gone.
         for node, claim in sorted(self._waiting.items()):

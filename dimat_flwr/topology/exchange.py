@@ -1,7 +1,7 @@
 """What a plan is made of: an exchange, and what an algorithm is shown of a round to lay out its exchanges."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, get_args
@@ -75,6 +75,8 @@ class RoundView:
         peers: the number of peers N.
         mixing_at: round -> ``mixing`` of any round 1..rounds.
         seed: of graphs that an algorithm draws at random itself.
+        taking_part: who exchanges anything in this round, ascending; an algorithm that draws graphs itself draws them
+            over these (``Mixing.placed``).
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class RoundView:
         mixing_at: Callable[[int], Mixing],
         graph: "nx.DiGraph | Callable[[], nx.DiGraph]",
         seed: int = 0,
+        taking_part: Sequence[int] | None = None,
     ) -> None:
         """Set the attributes; ``mixing`` and ``graph`` may be functions that make them when somebody looks."""
         self.round, self.rounds, self.peers, self.mixing_at, self.seed = round, rounds, peers, mixing_at, seed
+        self.taking_part: Sequence[int] = range(peers) if taking_part is None else taking_part
         self._mixing, self._graph = mixing, graph
 
     @cached_property

@@ -1,6 +1,6 @@
 """Mixing matrices: how much each peer gives to its neighbours' models. Sparse: memory grows with the edges."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
@@ -189,6 +189,36 @@ class Mixing:
         if weighting is not None:
             return Mixing.from_edges(self.peers, edges, weighting)
         return Mixing(np.zeros(self.peers), edges, np.ones(len(edges)))
+
+    def placed(self, places: Sequence[int], peers: int) -> "Mixing":
+        """Return the same matrix among some of more peers; the others exchange nothing and keep what they have.
+
+        Args:
+            places: the indices that peers 0, 1, ... of this matrix have there, ascending.
+            peers: how many there are.
+        """
+        if len(places) == peers:
+            return self
+        own, at = np.ones(peers), np.asarray(places, np.int32)
+        own[at] = self._own
+        return Mixing(own, at[self.edge_array()], self._weights)
+
+    def among(self, peers: Sequence[int]) -> "Mixing":
+        """Return the edges between some peers alone; weights stay what they are."""
+        kept = np.isin(self.edge_array(), np.asarray(peers)).all(axis=1)
+        return self if kept.all() else Mixing(self._own, self.edge_array()[kept], self._weights[kept])
+
+    def without_sources(self, silent: Sequence[int], sums: Sums) -> "Mixing":
+        """Return the matrix where nobody reads from some; rows are scaled as ``Row.restricted_to`` does it."""
+        kept = ~np.isin(self._sources, np.asarray(silent))
+        if kept.all():
+            return self
+        own, edges, weights = self._own.copy(), self.edge_array()[kept], self._weights[kept]
+        if sums == "rows":
+            left = own + np.bincount(edges[:, 1], weights=weights, minlength=self.peers)
+            factor = np.where(left > 0, self._row_sums / np.where(left > 0, left, 1), 1)
+            own, weights = np.where(left > 0, own * factor, 1.0), weights * factor[edges[:, 1]]
+        return Mixing(own, edges, weights)
 
     def graph(self) -> "nx.DiGraph":
         """Return the edges as a frozen networkx graph over the nodes 0..N-1."""

@@ -116,6 +116,7 @@ class Instruction:
         next: what the answer is published for; None after the last exchange.
         ends: whether what follows, if anything, is for instruments alone: nobody's model changes after this exchange.
         keep: the receiver's earlier exchanges whose checkpoints the run may still need; in a restore, all of them.
+        joins: whether the receiver comes new and begins with this exchange: with a neighbour's model for its own.
         resumed: in the setup: whether a run is gone on with, so that the receiver is to tell of its checkpoints.
         settings: in a run that is gone on with, its run-config, in the place of the one that Flower has; else empty.
     """
@@ -139,6 +140,7 @@ class Instruction:
     next: Next | None = None
     ends: _Truth = False
     keep: list[_Index] = Field(default_factory=list)
+    joins: _Truth = False
     resumed: _Truth = False
     settings: dict[_Name, _Scalar] = Field(default_factory=dict)
 
@@ -153,6 +155,8 @@ class Instruction:
             raise ValueError(f"peer {self.peer} of {self.peers}")
         if self.round > self.rounds + 1:
             raise ValueError(f"round {self.round} of {self.rounds}")
+        if self.joins and self.after >= 0:
+            raise ValueError(f"a newcomer that has done exchange {self.after}")
         if self.after >= self.number:
             raise ValueError(f"exchange {self.number} after exchange {self.after}")
         named = {

@@ -37,12 +37,13 @@ class Federation:
 
     Attributes:
         home: an empty folder.
-        devices: how many.
+        devices: how many there are data, keys and places for.
         tls: TLS and registered SuperNode keys.
         sealed: every peer has an identity and knows the others'.
         database: the SuperLink keeps its state in a file.
         apart: the ServerApp is no child of the SuperLink, and outlives it.
         small_disk: the device whose results and checkpoints lie on a disk of a few MB; needs root.
+        absent: devices that are not started at first.
         logs: where what they say goes.
         node_config: what every device's ``--node-config`` has besides its place, keys and folders.
     """
@@ -54,6 +55,7 @@ class Federation:
     database: bool = False
     apart: bool = False
     small_disk: int | None = None
+    absent: tuple[int, ...] = ()
     logs: Path | None = None
     node_config: Mapping[str, int] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -74,7 +76,7 @@ class Federation:
             if self.tls:
                 for device in range(self.devices):
                     self.flwr("supernode", "register", str(self.of(device) / "keys" / "supernode.pub"), NAME)
-            for device in range(self.devices):
+            for device in set(range(self.devices)) - set(self.absent):
                 self.start_device(device)
         except BaseException:
             self.__exit__()

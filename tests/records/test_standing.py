@@ -16,6 +16,7 @@ from dimat_flwr.events import (
     Evaluation,
     Failure,
     Final,
+    Joined,
     Late,
     Merge,
     Note,
@@ -24,6 +25,7 @@ from dimat_flwr.events import (
     Returned,
     Stamped,
     Training,
+    Vacant,
 )
 from dimat_flwr.records import RecordsError, RunFolder
 from dimat_flwr.records.prometheus import prometheus_text
@@ -92,6 +94,23 @@ def test_who_goes_on_is_neither_late_nor_away(told: RunFolder, event: Any) -> No
         told.event(Stamped(event, 1, peer, "merge"))
     told.heartbeat(now=float("inf"))
     assert [read_standing(told.path).peers[peer].state for peer in (1, 2)] == ["active", "active"]
+
+
+def test_who_comes_into_a_place_stands_there_for_itself(told: RunFolder) -> None:
+    told.event(Stamped(Vacant(), 0, 5, "start"))
+    told.heartbeat(now=float("inf"))
+    assert read_standing(told.path).peers[5].state == "vacant"
+    assert told.summary()["lost_peers"] == {"4": 2}
+    for place, round in ((4, 4), (5, 5)):
+        told.event(Stamped(Joined(), round, place, "merge"))
+    told.heartbeat(now=float("inf"))
+    found = read_standing(told.path)
+    assert [(found.peers[p].state, found.peers[p].since, found.peers[p].round) for p in (4, 5)] == [
+        ("active", 4, 3), ("active", 5, 4),
+    ]  # fmt: skip
+    summary = told.summary()
+    assert (summary["lost_peers"], summary["vacant"], summary["joined"]) == ({}, [], {"4": 4, "5": 5})
+    assert summary["final_peers"]["of"] == 6
 
 
 def test_the_run_s_round_is_that_of_the_slowest_who_has_not_failed(told: RunFolder) -> None:

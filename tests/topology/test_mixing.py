@@ -274,3 +274,31 @@ def test_symmetric_is_what_equals_its_transpose():
         assert mixing.is_like(Mixing.from_dense(w))
         assert not mixing.is_like(Mixing.from_dense((w + np.eye(7)) / 2))
     assert {graph.mixing(7, 0, 0).is_symmetric() for graph in graphs} == {True, False}
+
+
+def test_a_matrix_among_more_peers_leaves_the_others_alone():
+    ring = Mixing.from_graph(nx.cycle_graph(3).to_directed(), "uniform")
+    among = ring.placed([1, 3, 4], 6)
+    assert np.allclose(among.dense()[np.ix_([1, 3, 4], [1, 3, 4])], ring.dense())
+    assert all(among.row(peer) == Row(1.0, {}) for peer in (0, 2, 5))
+    assert (among.row_stochastic, among.column_stochastic, among.edge_count) == (True, True, 6)
+    assert ring.placed(range(3), 3) is ring
+
+
+@settings(max_examples=60, deadline=None)
+@given(graph=directed_graphs(), seed=st.integers(0, 2**16))
+def test_without_some_sources_rows_are_what_each_row_is_restricted_to_the_others(graph, seed):
+    n = graph.number_of_nodes()
+    silent = [peer for peer in range(n) if np.random.default_rng([seed, peer]).random() < 0.5]
+    mixing = Mixing.from_graph(graph, "uniform")
+    found = mixing.without_sources(silent, "rows")
+    for reader in range(n):
+        kept = {j for j in mixing.sources(reader) if j not in silent}
+        wanted = mixing.row(reader).restricted_to(kept)
+        assert found.row(reader).sources == pytest.approx(dict(wanted.sources))
+        assert found.row(reader).own == pytest.approx(wanted.own)
+    columns = mixing.without_sources(silent, "columns")
+    assert columns.edges == found.edges
+    assert all(columns.row(reader).own == mixing.row(reader).own for reader in range(n))
+    between = [edge for edge in mixing.edges if not set(edge) & set(silent)]
+    assert mixing.among([peer for peer in range(n) if peer not in silent]).edges == between

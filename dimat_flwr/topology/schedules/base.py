@@ -1,6 +1,7 @@
-"""What every schedule is: which graph is used in which round."""
+"""What every schedule is: which graph is used in which round, and who takes part in it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from pydantic.dataclasses import dataclass
@@ -18,6 +19,36 @@ class Schedule(ABC):
     @abstractmethod
     def exchange(self, round: int) -> Mode:
         """Return how peers exchange in a round >= 1, whatever the run's length."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether ``takes_part`` leaves anybody out in any round."""
+        return False
+
+    def takes_part(self, round: int, peers: int, seed: int) -> Sequence[int]:
+        """Return who exchanges in a round >= 1 in which anybody does, ascending; the graph is drawn over these.
+
+        Args:
+            round: the round.
+            peers: how many there are.
+            seed: of graphs, for schedules that draw at random.
+        """
+        return range(peers)
+
+    def participants(self, round: int, peers: int, seed: int) -> Sequence[int]:
+        """Return ``takes_part``; a ``ScheduleError`` where it raises something or returns no ascending peers."""
+        name = f"{type(self).__name__}.takes_part({round}, {peers}, {seed})"
+        try:
+            found = self.takes_part(round, peers, seed)
+            found = found if isinstance(found, range) else [int(peer) for peer in found]
+        except ScheduleError:
+            raise
+        # See ``mode``.
+        except Exception as error:
+            raise ScheduleError(f"{name} raised {type(error).__name__}: {error}") from error
+        if found != range(peers) and (list(found) != sorted(set(found)) or not set(found) <= set(range(peers))):
+            raise ScheduleError(f"{name} must return ascending peers of 0..{peers - 1}, not {found!r}")
+        return found
 
     def check(self, rounds: int) -> None:
         """Raise ``ScheduleError`` where the schedule does not fit a run of this many rounds."""

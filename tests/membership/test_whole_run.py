@@ -1,0 +1,267 @@
+"""The whole app in this process while peers leave and come: relay, peers, record, and going on after a cut."""
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import RecordDict
+
+from dimat_flwr.config import ConfigError, load_config
+from dimat_flwr.launch import launch
+from dimat_flwr.local import LocalPost
+from dimat_flwr.relay import MembershipError, run_relay
+from dimat_flwr.relay.post import Reply
+from dimat_flwr.wire import names
+from dimat_flwr.wire.blob import to_record
+from dimat_flwr.wire.instruction import read_instruction
+from tests.in_process_app import ROOT, Run
+from tests.relay.toy_post import SimulatedClock
+
+
+class CutOffError(BaseException):
+    """The relay and all peers are gone."""
+
+
+class Devices(LocalPost):
+    """Nodes in this process that break for good in a round, and others that come in a round, with a clock that goes on.
+
+    Args:
+        breaks: node -> the round in which its process ends with an error.
+        comes: node -> the round in which it comes.
+        places: node -> the place it claims.
+        cut: the round in which all is gone.
+    """
+
+    simulation = False
+
+    def __init__(
+        self, nodes: int, settings: dict[str, Any], breaks: dict[int, int], comes: dict[int, int],
+        places: dict[int, int], cut: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(nodes, settings, ROOT / "conf")
+        self.clock, self._ready = SimulatedClock(), list[Reply]()
+        self.asked, self.worked = set[int](), set[int]()  # nodes that were asked for their place, and that did anything
+        self._breaks, self._comes, self._places, self._round, self._cut = breaks, comes, places, 0, cut
+
+    def nodes(self) -> list[int]:
+        return [node for node in super().nodes() if self._comes.get(node, 0) <= self._round]
+
+    def collect(self, ids: Sequence[str]) -> list[Reply]:
+        self.clock.time += 1.0
+        if self._waiting:
+            self._ready.append(self._next_reply())
+        found = [reply for reply in self._ready if reply.message_id in ids]
+        self._ready = [reply for reply in self._ready if reply.message_id not in ids]
+        return found
+
+    def _next_reply(self) -> Reply:
+        message_id, node, kind, content = self._waiting.popleft()
+        round = read_instruction(content[names.INSTRUCTION]).round
+        self._round = max(self._round, round)
+        if self._cut is not None and round >= self._cut:
+            raise CutOffError
+        if kind == names.EXCHANGE_MESSAGE and self._breaks.get(node, 10**9) <= round:
+            return Reply(message_id, None, "the device is broken")
+        return Reply(message_id, self.answer(node, kind, content))
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        from dimat_flwr.peer import handle
+
+        (self.asked if kind == names.SETUP_MESSAGE else self.worked).add(peer)
+        own = {"partition-id": self._places.get(peer, peer)}
+        return handle(kind, content, self._states[peer], self._run_config, own, self._conf_dir)
+
+
+def settings_of(base: Path, overrides: str, **choices: Any) -> dict[str, Any]:
+    return {"output-dir": str(base), "overrides": overrides, **choices}
+
+
+def lived(settings: dict[str, Any], nodes: int, **life: Any) -> Run:
+    post = Devices(nodes, settings, **{"breaks": {}, "comes": {}, "places": {}, **life})
+    return Run(launch(settings, ROOT / "conf", "pytest", lambda *run: run_relay(post, *run, clock=post.clock)))
+
+
+DIGITS = (
+    "relay.peers=5 relay.join=any_time checkpoint.save=never training.pretrain_epochs=2 training.local_epochs=1 "
+    "model.width=2 dataset.train_samples=700 dataset.test_samples=200 evaluate.save_models=false batchnorm.samples=60"
+)
+
+
+def test_two_leave_and_one_comes_and_reaches_the_others_accuracy_within_three_rounds(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f"{DIGITS} algorithm.matching.samples=60", rounds=8)
+    run = lived(settings, 6, breaks={1: 2, 3: 3}, comes={5: 3}, places={5: 3})
+    summary = run.summary
+    (joined,) = run.events("joined")
+    assert joined["peer"] == 3
+    assert joined["round"] <= 6
+    merged = {(e["round"], e["peer"]): e["accuracy"] for e in run.events("evaluation") if e["stage"] == "after_merge"}
+    first, third = joined["round"], joined["round"] + 2
+    others = statistics.fmean(merged[first, peer] for peer in (0, 2, 4))
+    assert merged[first, 3] > others - 6.0, "with weights of its own it is 17 points behind"
+    others = statistics.fmean(merged[third, peer] for peer in (0, 2, 4))
+    assert merged[third, 3] > others - 3.0, "in its third round"
+    assert others > 85
+    assert {peer for round, peer in merged if round == 8} == {0, 2, 3, 4}, "the rounds go on"
+    last = [e for e in run.events("merge") if e["round"] == 8]
+    assert {e["peer"]: e["sources"] for e in last} == {0: [2, 4], 2: [0, 3], 3: [2, 4], 4: [0, 3]}, "a ring of four"
+    assert summary["status"] == "incomplete"
+    assert summary["lost_peers"] == {"1": 2}
+    assert summary["joined"] == {"3": joined["round"]}
+    assert summary["parts"] is None
+    assert summary["final_peers"] == {"reported": 4, "of": 5}
+
+
+TABLE: dict[str, Any] = {"dataset": "breast_cancer", "model": "mlp", "algorithm": "weight_averaging", "rounds": 10}
+QUICK = (
+    "relay.peers=5 relay.join=any_time training.pretrain_epochs=1 training.local_steps=1 training.batch_size=16 "
+    "checkpoint.save=always"
+)
+LIFE: dict[str, Any] = {"breaks": {1: 2, 3: 3}, "comes": {5: 3}, "places": {5: 3}}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return lived(settings_of(tmp_path_factory.mktemp("whole"), QUICK, **TABLE), 6, **LIFE)
+
+
+@pytest.mark.parametrize("cut", [4, 7, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (3, 5, 6, 8, 9, 10))])
+def test_a_run_whose_peers_have_changed_is_gone_on_with(whole: Run, tmp_path: Path, cut: int) -> None:
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    with pytest.raises(CutOffError):
+        lived(settings, 6, **LIFE, cut=cut)
+    (folder,) = tmp_path.iterdir()
+    joined = Run(folder).events("joined")
+    never = {1: 10**9, 3: 10**9}
+    comes = {**never, 5: 0} if joined else {**never, 5: cut + 1}
+    breaks = {1: 2, 3: 3} if cut > 3 else {}
+    if cut == 3:
+        comes = {1: 10**9, 5: 4} if Run(folder).events("failure") else {5: 10**9}
+        breaks = {3: 3}
+    found = lived({"resume-from": str(folder)}, 6, breaks={n: r for n, r in breaks.items() if n not in comes},
+                  comes=comes, places={5: 3})  # fmt: skip
+    summary = found.summary
+    assert summary["lost_peers"] == {"1": 2}
+    merged = {(e["round"], e["peer"]) for e in found.events("merge")}
+    assert all((round, peer) in merged for round in range(1, 11) for peer in (0, 2, 4))
+    assert (10, 3) in merged, "the newcomer is in, whether it had come before the cut or comes after it"
+    assert {e["peer"]: e["sources"] for e in found.events("merge") if e["round"] == 10}[3] == [2, 4]
+    if joined:
+        assert found.events("evaluation") == whole.events("evaluation")
+        assert found.events("redrawn") == whole.events("redrawn")
+        for peer in (0, 2, 3, 4):
+            mine, theirs = found.model(peer), whole.model(peer)
+            assert all(bool((mine[name] == theirs[name]).all()) for name in theirs), "to the last bit"
+
+
+def test_a_run_begins_with_fewer_than_its_places_and_is_gone_on_with(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f"{QUICK} relay.min_peers=3", **TABLE)
+    with pytest.raises(CutOffError):
+        lived(settings, 5, comes={1: 10**9, 4: 10**9}, cut=4)
+    (folder,) = tmp_path.iterdir()
+    found = lived({"resume-from": str(folder)}, 5, comes={1: 10**9, 4: 5})
+    summary = found.summary
+    assert (summary["status"], summary["reason"], summary["vacant"]) == ("completed", None, [1])
+    assert summary["final_peers"] == {"reported": 4, "of": 4}
+    assert {e["peer"]: e["sources"] for e in found.events("merge") if e["round"] == 10} == {
+        0: [2, 4], 2: [0, 3], 3: [2, 4], 4: [0, 3]
+    }  # fmt: skip
+    assert [event["peer"] for event in found.events("vacant")] == [1, 4]
+
+
+def test_too_few_are_too_few(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f"{QUICK} relay.min_peers=3", **TABLE)
+    with pytest.raises(MembershipError, match="2 peers are connected, the run needs at least 3"):
+        lived(settings, 5, comes=dict.fromkeys((1, 3, 4), 10**9))
+
+
+def test_a_run_whose_graph_cannot_be_drawn_over_those_who_are_there_does_not_begin(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, f"{QUICK} relay.peers=6 relay.min_peers=5 topology=torus", **TABLE)
+    with pytest.raises(Exception, match="torus"):
+        lived(settings, 5)
+
+
+def some(first: str, *others: str) -> list[Any]:
+    """Return parameters of which the first is always tried, the others with what is slow."""
+    return [first, *(pytest.param(other, marks=pytest.mark.slow) for other in others)]
+
+
+@pytest.mark.parametrize("codec", some("top_k", "int8"))
+def test_a_newcomer_reads_a_lossy_codec_from_its_first_payload_on(tmp_path: Path, codec: str) -> None:
+    run = lived(settings_of(tmp_path, QUICK, codec=codec, **TABLE), 6, **LIFE)
+    assert run.events("rejected") == []
+    assert {e["peer"] for e in run.events("merge") if e["round"] == 10} == {0, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    "algorithm",
+    some(
+        "gossip", "dimat", "weight_matching", "aligned_averaging", "cdsgd", "cdmsgd", "qg_dsgdm", "fedavg", "epidemic"
+    ),
+)
+def test_every_algorithm_that_says_so_takes_newcomers(tmp_path: Path, algorithm: str) -> None:
+    plain = " optimizer=sgd" if algorithm in ("cdmsgd", "qg_dsgdm") else ""
+    more = " algorithm.gossip_steps=2" if algorithm == "gossip" else ""
+    settings = settings_of(tmp_path, f"{QUICK}{plain}{more}", **{**TABLE, "algorithm": algorithm})
+    run = lived(settings, 6, **LIFE)
+    (note,) = (e for e in run.events("note") if e["name"] == "joined")
+    assert note["peer"] == 3
+    assert {e["peer"] for e in run.events("merge") if e["round"] == 10} == {0, 2, 3, 4}
+    assert run.summary["lost_peers"] == {"1": 2}
+
+
+@pytest.mark.parametrize("algorithm", some("sgp", "gradient_tracking", "damsgrad", "choco", "cga", "relaysgd"))
+def test_a_lost_peer_is_no_trouble_to_those_who_take_no_newcomers(tmp_path: Path, algorithm: str) -> None:
+    more = {"relaysgd": " topology=chain", "gradient_tracking": " topology.weighting=metropolis_hastings"}
+    overrides = QUICK.replace("relay.join=any_time", "") + " optimizer=sgd" + more.get(algorithm, "")
+    run = lived(settings_of(tmp_path, overrides, **{**TABLE, "algorithm": algorithm}), 5, breaks={1: 2})
+    assert run.summary["lost_peers"] == {"1": 2}
+    assert len(run.events("redrawn")) == (algorithm != "relaysgd")
+    assert {e["peer"] for e in run.events("evaluation") if e["round"] == 10} == {0, 2, 3, 4}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "algorithm", "message"),
+    [
+        ("relay.join=any_time", "sgp", "takes no newcomers"),
+        ("relay.join=any_time", "relaysgd", "takes no newcomers"),
+        ("relay.join=any_time correction=scaffold optimizer=sgd", "weight_averaging", "one mixing matrix"),
+        ("relay.join=any_time security.sign=true", "dimat", "security.sign does not go with relay.join=any_time"),
+        ("relay.peers=4 relay.min_peers=3 security.sign=true", "dimat", "does not go with relay.min_peers"),
+        ("relay.min_peers=3", "dimat", "set peers"),
+        ("relay.peers=3 relay.min_peers=4", "dimat", "at most as many"),
+        ("relay.join=sometimes", "dimat", "relay.join"),
+        ("relay.leavers=stay", "dimat", "relay.leavers"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(overrides: str, algorithm: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config({"algorithm": algorithm, "overrides": overrides}, {}, ROOT / "conf")
+
+
+class Hostile(Devices):
+    """Node 5 comes and publishes what is no payload; 6 to 8 claim places that are taken, or that there are not."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        reply = super().answer(peer, kind, content)
+        if peer == 5 and names.outbox(None) in reply:
+            reply[names.outbox(None)] = to_record(b"\xff" * 1000)
+        return reply
+
+
+def test_hostile_newcomers_harm_nobody(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    post = Hostile(9, settings, {3: 2}, dict.fromkeys((5, 6, 7, 8), 3), {5: 3, 6: 0, 7: 2, 8: 99})
+    run = Run(launch(settings, ROOT / "conf", "pytest", lambda *known: run_relay(post, *known, clock=post.clock)))
+    assert run.summary["status"] == "completed"
+    assert [event["peer"] for event in run.events("joined")] == [3]
+    assert [(event["peer"], event["round"]) for event in run.events("failure")] == [(3, 2)]
+    rejected = run.events("rejected")
+    assert rejected
+    assert {event["source"] for event in rejected} == {3}
+    assert {e["peer"]: e["sources"] for e in run.events("merge") if e["round"] == 10} == {
+        0: [1, 4], 1: [0, 2], 2: [1], 3: [2, 4], 4: [0]
+    }  # fmt: skip
+    assert post.asked.issuperset({6, 7, 8})
+    assert not post.worked & {6, 7, 8}

@@ -1,0 +1,362 @@
+"""Peers that leave and come during a run: the rounds go on, and those who are there stay connected."""
+
+import random
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from flwr.app import RecordDict
+
+from dimat_flwr.events import Absent, Failure, Joined, Late, Redrawn
+from dimat_flwr.relay.envelope import RunFacts
+from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.planners import PlanError
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.relay.traffic import RelayLoop
+from dimat_flwr.relay.whereabouts import NOBODY
+from dimat_flwr.topology import Exchange, Mixing, RoundView
+from dimat_flwr.topology.chain import Chain
+from dimat_flwr.topology.connected import strong_parts
+from dimat_flwr.topology.exponential import Exponential
+from dimat_flwr.topology.fully_connected import FullyConnected
+from dimat_flwr.topology.one_peer_exponential import OnePeerExponential
+from dimat_flwr.topology.ring import Ring
+from dimat_flwr.topology.star import Star
+from dimat_flwr.topology.torus import Torus
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import Report
+from tests.relay.toy_post import Delay, ListRecorder, SimulatedClock, ToyPeer, ToyPost, make_plan
+
+ANYBODY = RelaySettings(join="any_time", straggler_timeout=50, give_up_timeout=100, repeat_timeout=1000)
+
+
+class Mortal(ToyPeer):
+    """Works until a round, and then its process dies with a final error; claims a place when it is asked."""
+
+    def __init__(self, place: int, dies_in: int | None = None) -> None:
+        super().__init__(place)
+        self.dies_in, self.asked = dies_in, 0
+
+    def join(self, instruction: Instruction) -> Report:
+        self.asked += 1
+        return super().join(instruction)
+
+    def work(self, instruction: Instruction) -> RecordDict:
+        if instruction.joins:
+            assert instruction.after == -1
+            if not instruction.row.sources:
+                assert instruction.next is None, "else it would have waited a round"
+                raise OSError("no neighbour's model has arrived")
+        self.place = instruction.peer
+        if self.dies_in is not None and instruction.round >= self.dies_in:
+            raise OSError("it is broken")
+        return super().work(instruction)
+
+
+class Town(ToyPost):
+    """Nodes that come and go by the clock."""
+
+    def __init__(self, clock: SimulatedClock, delay: Delay) -> None:
+        super().__init__({}, clock, workers=64, delay=delay, simulation=False)
+        self.calendar: list[tuple[float, int, ToyPeer | None]] = []  # from when on, node, who is there
+
+    def send(self, node: int, kind: str, content: RecordDict) -> str:
+        self.nodes()
+        return super().send(node, kind, content)
+
+    def nodes(self) -> list[int]:
+        while self.calendar and self.calendar[0][0] <= self._clock.now():
+            _, node, who = self.calendar.pop(0)
+            if who is None:
+                self._peers.pop(node, None)
+                self.refuse.add(node)
+            else:
+                self._peers[node] = who
+                self.refuse.discard(node)
+        return super().nodes()
+
+
+class Life:
+    """One run of a town, finished."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        peers: Sequence[ToyPeer | None],
+        calendar: Sequence[tuple[float, int, ToyPeer | None]] = (),
+        delay: Delay = lambda place, instruction: 1.0,
+        settings: RelaySettings = ANYBODY,
+    ) -> None:
+        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock()
+        town = Town(self.clock, delay)
+        town._peers = {100 + place: peer for place, peer in enumerate(peers) if peer}
+        town.calendar = sorted(calendar, key=lambda entry: entry[:2])
+        places = [100 + place if peer else NOBODY for place, peer in enumerate(peers)]
+        if NOBODY in places:
+            plan.begin_with([place for place, node in enumerate(places) if node != NOBODY])
+        facts = RunFacts(plan.peers, "town", False, plan.rounds)
+        loop = RelayLoop(town, places, plan, facts, settings, self.recorder, self.clock)
+        self.most_unread, self.looks = 0, 0
+
+        def watch() -> None:
+            self.looks += 1
+            assert self.looks < 20_000, "the run does not come to its end"
+            dispatcher = loop._dispatcher
+            unread = [dispatcher.unread(s, r) for s in range(plan.peers) for r in range(plan.peers)]
+            self.most_unread = max(self.most_unread, *unread)
+
+        town.watch = watch
+        self.survivors = loop.run()
+        self.kept = loop._dispatcher.kept()
+
+    def edges(self, round: int) -> list[tuple[int, int]]:
+        return self.plan[self.plan.first_number(round) or 0].mixing.edges
+
+
+def ring(*places: int) -> list[tuple[int, int]]:
+    around = list(zip(places, (*places[1:], places[0]), strict=True))
+    return sorted({*around, *((b, a) for a, b in around)})
+
+
+def test_a_ring_of_five_minus_one_is_a_ring_of_four() -> None:
+    peers = [Mortal(place, 2 if place == 1 else None) for place in range(5)]
+    life = Life(make_plan(5, 8), peers)
+    assert life.survivors == [0, 2, 3, 4]
+    (redrawn,) = life.recorder.of(Redrawn)
+    assert (redrawn.peer, redrawn.event) == (1, Redrawn([1], []))
+    assert 3 <= redrawn.round <= 5
+    assert life.edges(redrawn.round - 1) == ring(0, 1, 2, 3, 4)
+    assert life.edges(redrawn.round) == life.edges(8) == ring(0, 2, 3, 4)
+    assert life.plan.parts(life.survivors) == [[0, 2, 3, 4]]
+    for place in (0, 2, 3, 4):
+        assert [i.round for i in peers[place].seen] == list(range(9))
+        assert all(i.row.own + sum(i.row.sources.values()) == pytest.approx(1) for i in peers[place].seen)
+        late = [i for i in peers[place].seen if i.round >= redrawn.round]
+        assert all(not i.absent and len(i.row.sources) == 2 for i in late)
+    assert {s.event.reader for s in life.recorder.of(Absent)} == {0, 2}, "until then its neighbours went without it"
+
+
+def test_two_peers_leave_and_one_new_one_joins() -> None:
+    peers = [Mortal(place, {1: 2, 3: 3}.get(place)) for place in range(5)]
+    newcomer = Mortal(3)
+    life = Life(make_plan(5, 20), peers, [(9.0, 200, newcomer)])
+    assert life.survivors == [0, 2, 3, 4]
+    (joined,) = life.recorder.of(Joined)
+    assert joined.peer == 3
+    first, last = newcomer.seen[0], newcomer.seen[-1]
+    assert (first.joins, first.round, first.exchange) == (True, joined.round, "merge")
+    assert set(first.row.sources) <= {0, 2, 4}
+    assert [i.joins for i in newcomer.seen[1:]] == [False] * (20 - first.round)
+    assert last.round == 20
+    assert life.edges(20) == ring(0, 2, 3, 4)
+    assert life.edges(joined.round) == [(s, r) for s, r in ring(0, 2, 3, 4) if s != 3], "it has published nothing yet"
+    for place in (0, 2, 4):
+        seen = {i.round: i for i in peers[place].seen}
+        assert sorted(seen) == list(range(21))
+        assert set(seen[20].row.sources) == {s for s, r in ring(0, 2, 3, 4) if r == place}
+        assert seen[joined.round].absent == {}, "nobody misses what a newcomer cannot have sent"
+    assert life.most_unread <= 2
+    assert life.kept == 0
+
+
+def test_a_newcomers_sources_are_told_that_it_knows_nothing_of_what_they_sent() -> None:
+    peers = [Mortal(place, 2 if place == 1 else None) for place in range(4)]
+    newcomer = Mortal(1)
+    life = Life(make_plan(4, 16), peers, [(6.0, 200, newcomer)])
+    (joined,) = life.recorder.of(Joined)
+    told = {(i.peer, i.next.round) for p in peers for i in p.seen if i.next and 1 in i.next.behind}
+    assert told == {(0, joined.round), (2, joined.round)}, "once each: a codec sends a whole payload then"
+
+
+def test_a_vacant_place_is_taken_and_by_one_only() -> None:
+    peers = [Mortal(0), Mortal(1), None, Mortal(3)]
+    one, other, homeless = Mortal(2), Mortal(2), Mortal(-1)
+    life = Life(make_plan(4, 20), peers, [(4.0, 200, one), (4.0, 201, other), (5.0, 202, homeless)])
+    assert life.edges(1) == ring(0, 1, 3)
+    assert life.survivors == [0, 1, 2, 3]
+    assert (len(one.seen) > 5, other.seen, homeless.seen) == (True, [], [])
+    assert life.edges(20) == ring(0, 1, 2, 3)
+
+
+def test_who_claims_no_place_gets_an_open_one() -> None:
+    newcomer = Mortal(-1)
+    life = Life(make_plan(4, 20), [Mortal(0), Mortal(1), None, Mortal(3)], [(4.0, 200, newcomer)])
+    assert life.survivors == [0, 1, 2, 3]
+    assert newcomer.seen[0].peer == 2
+
+
+def test_a_live_peers_place_is_not_taken_nor_one_that_does_not_exist() -> None:
+    peers = [Mortal(place) for place in range(3)]
+    thieves = [Mortal(place) for place in (0, 1, 2, 3, 10**9)]
+    life = Life(make_plan(3, 12), peers, [(2.0, 200 + k, thief) for k, thief in enumerate(thieves)])
+    assert life.survivors == [0, 1, 2]
+    assert all(thief.seen == [] for thief in thieves)
+    assert life.recorder.of(Joined) == life.recorder.of(Failure) == []
+    assert all(i.absent == {} for peer in peers for i in peer.seen)
+
+
+def test_where_nobody_may_join_a_vacant_place_stays_so() -> None:
+    newcomer = Mortal(2)
+    settings = RelaySettings(straggler_timeout=50, give_up_timeout=100)
+    life = Life(make_plan(3, 12), [Mortal(0), Mortal(1), None], [(2.0, 200, newcomer)], settings=settings)
+    assert (life.survivors, newcomer.seen) == ([0, 1], [])
+
+
+def test_who_comes_and_breaks_again_and_again_is_let_in_ever_less_often() -> None:
+    peers = [Mortal(0), Mortal(1), Mortal(2), None]
+    hostile = [Mortal(3, dies_in=0) for _ in range(60)]
+    life = Life(make_plan(4, 64), peers, [(2.0 + k, 200 + k, one) for k, one in enumerate(hostile)])
+    assert life.survivors == [0, 1, 2]
+    assert 3 <= len(life.recorder.of(Joined)) <= 7, "closed for 1, 2, 4, 8, 16, 32 rounds"
+    for peer in peers[:3]:
+        assert peer is not None
+        assert peer.seen[-1].round == 64
+        assert set(peer.seen[-1].row.sources) == {0, 1, 2} - {peer.place}
+
+
+def test_where_the_graph_cannot_be_drawn_it_stays_and_rows_are_scaled() -> None:
+    peers = [Mortal(place, 2 if place == 5 else None) for place in range(6)]
+    life = Life(make_plan(6, 8, topology=Torus()), peers)
+    assert life.survivors == [0, 1, 2, 3, 4]
+    assert life.recorder.of(Redrawn) == []
+    assert all(peers[place].seen[-1].round == 8 for place in range(5))
+    assert any(i.absent == {5: "failed"} for peer in peers[:5] for i in peer.seen[-1:])
+    assert life.plan.parts(life.survivors) == [[0, 1, 2, 3, 4]]
+
+
+def test_a_place_in_a_graph_that_could_not_be_drawn_anew_is_taken_in_the_graph_as_it_is() -> None:
+    peers = [Mortal(place, 2 if place == 5 else None) for place in range(6)]
+    newcomer = Mortal(5)  # without it they are five, which are no torus
+    life = Life(make_plan(6, 24, topology=Torus()), peers, [(12.0, 200, newcomer)])
+    assert life.survivors == [0, 1, 2, 3, 4, 5]
+    assert newcomer.seen[-1].round == 24
+    assert life.plan.parts(life.survivors) == [[0, 1, 2, 3, 4, 5]]
+
+
+class Tree:
+    """Two exchanges a round: along one link from the first peer, then with everybody."""
+
+    sums = "rows"
+
+    def exchanges(self, view: RoundView) -> list[Exchange]:
+        down = Mixing(np.zeros(view.peers), np.array([[0, 1]], np.int32), np.ones(1))
+        return [Exchange("down", down, "none"), Exchange("merge", view.mixing)]
+
+
+def test_a_newcomer_begins_in_the_first_exchange_in_which_it_has_a_source() -> None:
+    newcomer = Mortal(3)
+    life = Life(make_plan(4, 20, algorithm=Tree()), [Mortal(0), Mortal(1), Mortal(2), None], [(4.0, 200, newcomer)])
+    assert life.survivors == [0, 1, 2, 3]
+    assert (newcomer.seen[0].exchange, newcomer.seen[1].exchange) == ("merge", "down")
+
+
+def test_a_change_is_refused_whole_or_made() -> None:
+    plan = make_plan(4, 10)
+    with pytest.raises(PlanError, match="single peer"):
+        plan.change(3, [0, 1, 2], [])
+    assert plan[5].mixing.edges == ring(0, 1, 2, 3)
+    assert dict(plan.change(3, [2], [])) == {}
+    assert plan[2].mixing.edges == ring(0, 1, 2, 3)
+    assert plan[3].mixing.edges == ring(0, 1, 3)
+    assert dict(plan.change(6, [], [2])) == {2: 6}
+    assert plan[6].mixing.edges == [(s, r) for s, r in ring(0, 1, 2, 3) if s != 2]
+    assert plan[7].mixing.edges == ring(0, 1, 2, 3)
+    for number in (3, 6, 7):
+        assert plan[number].mixing.row_stochastic
+
+
+class Fate:
+    """A random life of a town: who dies when and how, who comes when and claims what."""
+
+    TOPOLOGIES = (Ring, FullyConnected, Exponential, Chain, Star, OnePeerExponential)
+
+    def __init__(self, seed: int) -> None:
+        draw = random.Random(seed)
+        self.places, self.rounds = draw.randint(3, 7), draw.randint(4, 14)
+        vacant = set(draw.sample(range(self.places), draw.randint(0, self.places - 2)))
+        self.doomed: set[ToyPeer] = set()
+        peers = [None if place in vacant else self._peer(draw, place) for place in range(self.places)]
+        calendar: list[tuple[float, int, ToyPeer | None]] = []
+        for number in range(draw.randint(0, 6)):
+            claims = draw.choice([*range(self.places), -1, self.places])
+            calendar.append((draw.uniform(0, 4 * self.rounds), 200 + number, self._peer(draw, claims)))
+        for place in range(self.places):
+            if draw.random() < 0.15 and peers[place]:  # its node goes for good, or for a while
+                begins = draw.uniform(0, 3 * self.rounds)
+                calendar.append((begins, 100 + place, None))
+                if draw.random() < 0.5:
+                    calendar.append((begins + draw.uniform(1, 60), 100 + place, peers[place]))
+                self.doomed.add(peers[place])
+        speed = {place: draw.choice((0.2, 1.0, 1.0, 4.0)) for place in range(self.places)}
+        topology = draw.choice(self.TOPOLOGIES)()
+        plan = make_plan(self.places, self.rounds, topology=topology)
+
+        def delay(place: int, instruction: Instruction | None) -> float:
+            hangs = instruction is not None and draw.random() < 0.004
+            return 1e6 if hangs else speed.get(place, 1.0) * draw.uniform(0.5, 1.5)
+
+        self.life = Life(plan, peers, calendar, delay)
+        self.everybody = [*filter(None, peers), *(who for _, _, who in calendar if who)]
+
+    def _peer(self, draw: random.Random, place: int) -> ToyPeer:
+        dies_in = draw.randint(0, self.rounds) if draw.random() < 0.35 else None
+        return Mortal(place, dies_in)
+
+
+def require_a_good_end(fate: Fate) -> None:
+    life, plan = fate.life, fate.life.plan
+    assert life.most_unread <= 2
+    for failure in life.recorder.of(Failure):
+        reason = failure.event.error
+        assert reason in ("it is broken", "no answer within 100 s", "no neighbour's model has arrived"), reason
+    last = len(plan) - 1
+    in_place: dict[int, Instruction] = {}
+    for peer in fate.everybody:
+        assert isinstance(peer, Mortal)
+        for instruction in peer.seen:
+            if instruction.number == last:
+                in_place[instruction.peer] = instruction
+        lively = peer.dies_in is None and peer not in fate.doomed
+        gave_up = any(f.event.error != "it is broken" and f.peer == peer.place for f in life.recorder.of(Failure))
+        if peer.seen and lively and not gave_up:
+            assert peer.seen[-1].number == last, "who is in and does not break does all rounds"
+    assert set(life.survivors) <= in_place.keys()
+    changes = life.recorder.of(Redrawn)
+    assert [s.round for s in changes] == sorted(s.round for s in changes)
+    # The graphs of each stretch connect all who are in it, once its newcomers have begun.
+    ends = [*(epoch.round for epoch in plan._epochs[1:]), fate.rounds + 1]
+    for epoch, end in zip(plan._epochs, ends, strict=True):
+        begins = max(1, epoch.round + bool(epoch.arriving))
+        rounds = range(begins, begins + (plan._layout(len(epoch.places)).repeats_after or 1))
+        if rounds.stop <= end:
+            edges = np.concatenate([plan._round(r)[0].mixing.edge_array() for r in rounds])
+            assert len(strong_parts(fate.places, edges, epoch.places)) == 1
+    # Who is given up may be so when the others have done all; who breaks is missed at once, some rounds before the end.
+    failures = life.recorder.of(Failure)
+    in_time = all(f.event.error == "it is broken" and f.round < fate.rounds - 2 * fate.places for f in failures)
+    if len(life.survivors) > 1 and in_time:
+        assert set(plan.latest.places) == set(life.survivors)
+        assert plan.parts(life.survivors) == [life.survivors]
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_whoever_comes_and_goes_the_run_comes_to_its_end(seed: int) -> None:
+    require_a_good_end(Fate(seed))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tens", range(60))
+def test_whoever_comes_and_goes_in_six_hundred_runs(tens: int) -> None:
+    for seed in range(1000 + 10 * tens, 1010 + 10 * tens):
+        require_a_good_end(Fate(seed))
+
+
+def test_a_slow_newcomer_is_late_like_anybody() -> None:
+    def delay(place: int, instruction: Instruction | None) -> float:
+        return 70.0 if instruction is not None and instruction.joins else 1.0
+
+    newcomer = Mortal(3)
+    life = Life(make_plan(4, 80), [Mortal(0), Mortal(1), Mortal(2), None], [(4.0, 200, newcomer)], delay)
+    assert life.survivors == [0, 1, 2, 3]
+    assert {s.peer for s in life.recorder.of(Late)} == {3}
+    assert newcomer.seen[-1].round == 80
