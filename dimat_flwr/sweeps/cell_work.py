@@ -34,6 +34,13 @@ def prepare() -> None:
     logging.getLogger("flwr").setLevel(logging.ERROR)
 
 
+def free_gpu_bytes(_: object) -> list[int]:
+    """Return what is free on each GPU; empty without any."""
+    import torch
+
+    return [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
+
+
 def check(job: Job) -> str:
     """Return the cell's identity, a hash of what its numbers depend on.
 

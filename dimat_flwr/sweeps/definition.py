@@ -48,23 +48,26 @@ class Definition:
 
     Attributes:
         title: what it shows, in a line.
-        grid: overrides in Hydra's grammar; those with several values are the axes.
-        scales: name -> overrides that take the place of those of ``grid``; ``full`` is the default.
-        when: condition -> overrides of the cells that it holds for. A condition is overrides in the same grammar,
-            separated by spaces: ``algorithm=sgp,cdsgd partition=classes`` holds for a cell that has one of the values
-            of each; ``scale`` may be asked for, too. Where several hold the later ones win; what is given on the
-            command line wins over all.
+        grid: key -> what would stand behind its = in one of Hydra's overrides; with several values (``a,b``,
+            ``range(0,5)``) it is an axis.
+        scales: name -> the same, in the place of what ``grid`` says; ``full`` is the default.
+        when: condition -> key -> the one value that it has in the cells that the condition holds for. A condition is
+            overrides in the same grammar, separated by spaces: ``algorithm=sgp,cdsgd partition=classes`` holds for a
+            cell that has one of the values of each; ``scale`` may be asked for, too. Where several hold the later
+            ones win; what is given on the command line wins over all.
         skip: conditions of cells that are left out.
+        needs_gpu: scales that nobody would wait for without one.
         labels: keys of the grid that are no keys of a run's configuration, such as ``compat``; only ``when`` and
             ``skip`` read them.
         paper: what the paper says.
     """
 
     title: str
-    grid: list[str]
-    scales: dict[str, list[str]] = Field(default_factory=lambda: {"full": []})
-    when: dict[str, list[str]] = Field(default_factory=dict)
+    grid: dict[str, Scalar]
+    scales: dict[str, dict[str, Scalar]] = Field(default_factory=lambda: {"full": {}})
+    when: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     skip: list[str] = Field(default_factory=list)
+    needs_gpu: list[str] = Field(default_factory=list)
     labels: list[str] = Field(default_factory=list)
     paper: list[Told] = Field(default_factory=list)
 

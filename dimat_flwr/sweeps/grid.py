@@ -1,6 +1,7 @@
 """From a sweep's overrides, in Hydra's own grammar, to its cells."""
 
 import itertools
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from dimat_flwr.sweeps.definition import Definition
+from dimat_flwr.sweeps.definition import Definition, Scalar
 from dimat_flwr.sweeps.errors import SweepError
 
 PEERS = "peers"  # how it is called here; in a run's configuration it is relay.peers
@@ -27,7 +28,8 @@ class Cell:
     """One run of a sweep.
 
     Attributes:
-        values: key -> value, of the axes and of all that is the same in every cell.
+        values: key -> value, of the axes as the grid has them (a condition may give such a cell another one to run
+            with), and of all that is the same in every cell.
         overrides: the run's, in Hydra's grammar.
         peers: how many.
     """
@@ -72,12 +74,12 @@ def expand(definition: Definition, words: Sequence[str]) -> Grid:
         raise SweepError(f"there is no scale '{scale}' of this sweep; choose one of {', '.join(definition.scales)}")
     own = {_key(override) for override in map(_parsed, given)}
     ways: dict[str, list[tuple[str, Value]]] = {PEERS: [("5", 5)]}
-    for text in (*definition.grid, *definition.scales[scale], *given):
+    for text in (*_texts(definition.grid), *_texts(definition.scales[scale]), *given):
         override = _parsed(text)
         ways[_key(override)] = _values(override, text)
-    rules = [(_Condition.of(text, ways), _single(texts)) for text, texts in definition.when.items()]
+    rules = [(_Condition.of(text, ways), _single(_texts(then))) for text, then in definition.when.items()]
     left_out = [_Condition.of(text, ways) for text in definition.skip]
-    made = []
+    made: list[tuple[_Settings, dict[str, Value]]] = []
     for chosen in itertools.product(*ways.values()):
         settings = dict(zip(ways, chosen, strict=True))
         seen = {SCALE: scale, **{key: value for key, (_, value) in settings.items()}}
@@ -85,16 +87,18 @@ def expand(definition: Definition, words: Sequence[str]) -> Grid:
             for condition, changes in rules:
                 if condition.holds(seen):
                     settings.update({key: change for key, change in changes.items() if key not in own})
-            made.append(settings)
+            made.append((settings, seen))
     if not made:
         raise SweepError("no cell is left: the sweep's own conditions (skip) leave out all that was asked for")
     axes = {key: _distinct(value for _, value in values) for key, values in ways.items() if len(values) > 1}
     fixed = {
         key: values[0]
         for key in ways
-        if key not in axes and len(values := _distinct(settings[key][1] for settings in made)) == 1
+        if key not in axes and len(values := _distinct(settings[key][1] for settings, _ in made)) == 1
     }
-    cells = [_cell(settings, [*axes, *fixed], definition.labels) for settings in made]
+    cells = [
+        _cell(settings, {**{key: seen[key] for key in axes}, **fixed}, definition.labels) for settings, seen in made
+    ]
     return Grid(scale, axes, fixed, cells)
 
 
@@ -119,13 +123,18 @@ class _Condition:
         return all(values[key] in allowed for key, allowed in self.wanted.items())
 
 
-def _cell(settings: _Settings, shown: Sequence[str], labels: Sequence[str]) -> Cell:
+def _cell(settings: _Settings, values: dict[str, Value], labels: Sequence[str]) -> Cell:
     peers = settings[PEERS][1]
     if not isinstance(peers, int) or isinstance(peers, bool) or peers < 2:
         raise SweepError(f"peers is {peers!r}, not a number from 2 on")
     names = {PEERS: _PEERS_KEY}
     overrides = [f"{names.get(key, key)}={text}" for key, (text, _) in settings.items() if key not in labels]
-    return Cell({key: settings[key][1] for key in shown}, tuple(overrides), peers)
+    return Cell(values, tuple(overrides), peers)
+
+
+def _texts(values: Mapping[str, Scalar]) -> list[str]:
+    """Return a yaml's keys and values as overrides."""
+    return [f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in values.items()]
 
 
 def _parsed(text: str) -> Override:

@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+# What the processes import and call.
+WORK = "dimat_flwr.sweeps.cell_work"
+PREPARE = f"{WORK}:prepare"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -44,3 +48,51 @@ class Ran:
     processor_seconds: float
     memory_bytes: int | None
     gpu_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """What there is to do in a cell, over all of its peers.
+
+    Attributes:
+        alone: minibatches trained on before the first exchange.
+        steps: those after it.
+        tested: test samples looked at.
+        mixed: models that take part in merges, a peer's own ones included.
+        sent: payloads that cross an edge.
+        rounds: of the run.
+        peers: how many.
+        messages: exchanges of all peers.
+    """
+
+    alone: int
+    steps: int
+    tested: int
+    mixed: int
+    sent: int
+    rounds: int
+    peers: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What that costs on this machine, in one process: measured in one round.
+
+    Attributes:
+        step: seconds for a minibatch.
+        test: seconds for a test sample.
+        mix: seconds for a model in a merge.
+        payload: bytes of a payload.
+        memory_bytes: the largest that the process was; None where the system does not tell.
+        gpu_bytes: the most that torch reserved on the GPU; None without one.
+        seconds: that measuring took.
+    """
+
+    step: float
+    test: float
+    mix: float
+    payload: int
+    memory_bytes: int | None
+    gpu_bytes: int | None
+    seconds: float

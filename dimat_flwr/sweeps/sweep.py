@@ -12,12 +12,10 @@ from dimat_flwr.sweeps.definition import Definition
 from dimat_flwr.sweeps.errors import SweepError
 from dimat_flwr.sweeps.grid import Cell, Grid
 from dimat_flwr.sweeps.hands import environments
-from dimat_flwr.sweeps.job import Job
+from dimat_flwr.sweeps.job import PREPARE, WORK, Job
 from dimat_flwr.sweeps.progress import Progress
 from dimat_flwr.sweeps.record import Record, Standing, alone
 
-_WORK = "dimat_flwr.sweeps.cell_work"
-PREPARE, CHECK, RUN = f"{_WORK}:prepare", f"{_WORK}:check", f"{_WORK}:run"
 _NAMED = 10  # faults in one error
 
 
@@ -92,7 +90,7 @@ def identities(asked: Asked, crew: Crew) -> list[str]:
     """
     found: dict[int, str] = {}
     faults: dict[str, list[int]] = {}
-    for number, result in crew.work(CHECK, [asked.job(cell) for cell in asked.grid.cells]):
+    for number, result in crew.work(f"{WORK}:check", [asked.job(cell) for cell in asked.grid.cells]):
         if isinstance(result, Failed):
             faults.setdefault(result.reason, []).append(number)
         else:
@@ -106,9 +104,7 @@ def identities(asked: Asked, crew: Crew) -> list[str]:
     return [found[number] for number in range(len(found))]
 
 
-def _work_off(
-    asked: Asked, record: Record, runs: Sequence[list[Standing]], crew: Crew, progress: Progress
-) -> None:
+def _work_off(asked: Asked, record: Record, runs: Sequence[list[Standing]], crew: Crew, progress: Progress) -> None:
     """Run cells; all that have one identity stand alike."""
 
     def begun(number: int) -> None:
@@ -118,7 +114,7 @@ def _work_off(
         progress.begun()
 
     tasks = [asked.job(alike[0].cell, record.run_folder(alike[0].id)) for alike in runs]
-    for number, result in crew.work(RUN, tasks, begun):
+    for number, result in crew.work(f"{WORK}:run", tasks, begun):
         accuracy = None
         for standing in runs[number]:
             if isinstance(result, Failed):
