@@ -1,8 +1,8 @@
 """Many runs from one description: a grid of cells, run in warm processes, gone on with where it was left.
 
 ``definition`` reads conf/sweep, ``grid`` makes cells of it, ``crew`` has the processes, in which ``cell_work`` checks
-and runs a cell, ``record`` writes sweep.json, ``sweep`` brings them together; ``estimate`` says what a sweep would take,
-from what ``measuring`` finds. torch is imported in the processes only.
+and runs a cell, ``record`` writes sweep.json, ``sweep`` brings them together; ``estimate`` says what a sweep would
+take, from what ``measuring`` finds. torch is imported in the processes only.
 """
 
 from dimat_flwr.sweeps.definition import Definition, load_definition
