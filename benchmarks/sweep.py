@@ -44,9 +44,7 @@ def main(
         took = time.perf_counter() - began
         told = json.loads((Path(folder) / "sweep.json").read_text())["cells"]
     own = sum(cell["seconds"] for cell in told)
-    print(
-        f"{len(told)} cells, {jobs} at a time: {took:.1f} s; the cells' own work {own:.1f} s / {jobs} = {own / jobs:.1f} s"
-    )
+    print(f"{len(told)} cells, {jobs} at a time: {took:.1f} s; own work {own:.1f} s / {jobs} = {own / jobs:.1f} s")
     print(f"ratio {took / (own / jobs):.3f}")
 
 
