@@ -100,7 +100,7 @@ class ImageSource(DataSource):
 
 def _pooled(images: Tensor, pixels: int) -> Tensor:
     """Return uint8 (N, C, H / pixels, W / pixels): means over squares, rounded, some images at a time."""
-    parts = (avg_pool2d(part.float(), pixels).round().to(torch.uint8) for part in images.split(_AT_A_TIME))
+    parts = (avg_pool2d(part.float(), pixels).round().to(torch.uint8) for part in torch.split(images, _AT_A_TIME))
     return torch.cat(list(parts))
 
 

@@ -42,6 +42,10 @@ class Told:
     text: str | None = None
 
 
+def _full() -> dict[str, dict[str, Scalar]]:
+    return {"full": {}}
+
+
 @dataclass(frozen=True, config=STRICT)
 class Definition:
     """A named sweep.
@@ -64,7 +68,7 @@ class Definition:
 
     title: str
     grid: dict[str, Scalar]
-    scales: dict[str, dict[str, Scalar]] = Field(default_factory=lambda: {"full": {}})
+    scales: dict[str, dict[str, Scalar]] = Field(default_factory=_full)
     when: dict[str, dict[str, Scalar]] = Field(default_factory=dict)
     skip: list[str] = Field(default_factory=list)
     needs_gpu: list[str] = Field(default_factory=list)
