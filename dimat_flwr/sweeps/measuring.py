@@ -18,7 +18,7 @@ from dimat_flwr.config import Config, load_config
 from dimat_flwr.events import Training
 from dimat_flwr.launch import launch, plan_of
 from dimat_flwr.local import LocalPost
-from dimat_flwr.peer.caches import partition_indices
+from dimat_flwr.peer.caches import own_data
 from dimat_flwr.relay import run_relay
 from dimat_flwr.relay.envelope import read_outbox
 from dimat_flwr.sweeps.cell_work import largest_size
@@ -153,5 +153,6 @@ def size(job: Job) -> Size:
 
 def _minibatches(config: Config, peers: int) -> int:
     """Return the minibatches of an epoch of all peers."""
-    parts = partition_indices(config.dataset, config.partition, peers, config.seeds.data)
-    return sum(max(1, round(len(part) / config.training.batch_size)) for part in parts)
+    what = (config.dataset, config.partition, peers, config.seeds.data)
+    own = (own_data(*what, peer, torch.device("cpu")) for peer in range(peers))
+    return sum(data.batches_per_epoch(config.training.batch_size) for data in own)
