@@ -10,12 +10,21 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="The folder of a run, also one that was cut short.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a run, also one that was cut short, or of a sweep.")],
 ) -> None:
-    """Draw plots and report of a run again from its records, and say how it stands."""
+    """Draw plots and report of a run again from its records, and say how it stands; of a sweep, with its table."""
     from dimat_flwr.records import RecordsError, replay
     from dimat_flwr.records.headline import final_line
+    from dimat_flwr.records.sweep import draw_sweep, is_sweep
 
+    if is_sweep(folder):
+        with told_in_one_line(RecordsError):
+            sweep, table = draw_sweep(folder)
+        completed = sum(cell.status == "completed" for cell in sweep.cells)
+        typer.echo(table)
+        said = f"{completed} of {len(sweep.cells)} cells completed"
+        Console().print(f"{said}; report: {(folder / 'report.html').absolute()}", soft_wrap=True, markup=False)
+        return
     with told_in_one_line(RecordsError):
         summary = replay(folder)
     why = f" ({summary['reason']})" if summary["reason"] else ""

@@ -123,7 +123,9 @@ class Memory:
                 self._folder.save(Checkpoint(state.number, state, reply, tuple(self._instruction.keep)))
             except CheckpointError as error:
                 told = read_report(reply[names.REPORT])
-                reply[names.REPORT] = Report(events=[*told.events, _warning(str(error))]).to_record()
+                reply[names.REPORT] = Report(
+                    seconds=told.seconds, events=[*told.events, _warning(str(error))]
+                ).to_record()
         return reply
 
     def _warn_of_damage(self) -> None:

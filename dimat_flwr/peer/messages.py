@@ -4,6 +4,7 @@ Nothing a peer raises is lost: it travels to the relay as the report's ``error``
 stays what it was before the message, and the run goes on without the peer.
 """
 
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -84,6 +85,7 @@ def _restore(config: Config, instruction: Instruction) -> RecordDict:
 
 
 def _exchange(config: Config, instruction: Instruction, content: RecordDict, state: RecordDict) -> RecordDict:
+    began = time.perf_counter()
     memory = Memory(config, instruction, state)
     if (answered := memory.answered()) is not None:
         return answered
@@ -98,7 +100,7 @@ def _exchange(config: Config, instruction: Instruction, content: RecordDict, sta
 
     done = work_off(config, instruction, content, before)
     done.state.number = instruction.number
-    reply = _reply(Report(events=[*memory.notes, *done.events]))
+    reply = _reply(Report(seconds=round(time.perf_counter() - began, 3), events=[*memory.notes, *done.events]))
     for name, record in done.outbox.items():
         reply[name] = record
     return memory.keep(done.state, reply)

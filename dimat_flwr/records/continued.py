@@ -19,6 +19,7 @@ from dimat_flwr.records.run_folder import (
     RunFolder,
 )
 from dimat_flwr.records.summary import load_summary, split_summary
+from dimat_flwr.records.timeline import TIMELINE_COLUMNS, TIMELINE_FILE, Worked
 
 
 class ContinuedFolder(RunFolder):
@@ -102,6 +103,7 @@ class ContinuedFolder(RunFolder):
         self._shares.allow(int(self._facts.get("exchanges") or 0))
         self._take_events(holds)
         self._take_messages(was_read)
+        self._take_times(was_read)
         self._goes_on = True
         if self._config:
             super().write_config(*self._config)
@@ -147,6 +149,20 @@ class ContinuedFolder(RunFolder):
                 lines.append(line)
         replace_file(self.path / MESSAGES_FILE, b"".join(lines), durable=True)
         self._messages = LineFile(self.path / MESSAGES_FILE)
+
+    def _take_times(self, was_read: Callable[[int, str, int], bool]) -> None:
+        path = self.path / TIMELINE_FILE  # a version before 0.2.0 wrote none
+        lines = [TIMELINE_COLUMNS.encode()]
+        for line in whole_lines(path) if path.exists() else ():
+            try:
+                worked = Worked.from_line(line)
+            except ValueError:
+                continue  # the names of the columns, or half a last line
+            if was_read(worked.round, worked.exchange, worked.peer):
+                self._timeline.add(worked)
+                lines.append(line)
+        replace_file(path, b"".join(lines), durable=True)
+        self._times = LineFile(path)
 
     def _read_settings(self) -> dict[str, Any]:
         try:

@@ -23,13 +23,20 @@ def new_figure(width: float, height: float) -> tuple["Figure", "Axes"]:
 
 def new_panels(width: float, height: float, count: int) -> tuple["Figure", list["Axes"]]:
     """Return an empty figure and its axes side by side, each so many inches, with one vertical scale."""
+    return new_grid(width, height, 1, count, sharey=True)
+
+
+def new_grid(
+    width: float, height: float, rows: int, columns: int, *, sharey: bool = False
+) -> tuple["Figure", list["Axes"]]:
+    """Return an empty figure and its axes in rows, each so many inches; ``sharey``: with one vertical scale."""
     # Imported here: it takes half a second, and not every run draws.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width * count, height), dpi=150, layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+    return figure, list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
 
 
 def title(figure: "Figure", axes: "Axes", text: str, below: str = "") -> None:
@@ -85,9 +92,12 @@ def percent_axis(axes: "Axes", ranges: Sequence[tuple[float, float]]) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write the figure as a PNG, whole or not at all."""
-    image = io.BytesIO()
-    figure.savefig(image)
+    """Write the figure as what its name ends with, .png or .svg, whole or not at all; the same each time."""
+    from matplotlib import rc_context
+
+    image, kind = io.BytesIO(), path.suffix.removeprefix(".")
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
+        figure.savefig(image, format=kind, metadata={"Date": None} if kind == "svg" else None)
     replace_file(path, image.getvalue())
 
 

@@ -12,6 +12,7 @@ from dimat_flwr.records.files import replace_file
 from dimat_flwr.records.report_page import draw_report
 from dimat_flwr.records.run_folder import EVENTS_FILE, MESSAGES_FILE
 from dimat_flwr.records.summary import SUMMARY_FILE, encode_summary, load_summary, split_summary, summarize
+from dimat_flwr.records.timeline import TIMELINE_FILE, Timeline, read_timeline
 from dimat_flwr.records.totals import Totals
 from dimat_flwr.topology.exchange import is_observation
 
@@ -19,9 +20,9 @@ from dimat_flwr.topology.exchange import is_observation
 def replay(folder: Path) -> dict[str, Any]:
     """Work out a run's summary, plots and report anew from its files, and return the summary.
 
-    What happened comes from metrics.jsonl and messages.csv; what the run was (peers, graph, names), from its last
-    summary.json, or where that is lost, from what the two others show of it. Lines that cannot be read, such as half a
-    last line, are left out; the summary's ``unread_lines`` says how many. A run that still goes on keeps its
+    What happened comes from metrics.jsonl, messages.csv and timeline.csv; what the run was (peers, graph, names), from
+    its last summary.json, or where that is lost, from what the others show of it. Lines that cannot be read, such as
+    half a last line, are left out; the summary's ``unread_lines`` says how many. A run that still goes on keeps its
     summary.json; any other gets the new one.
 
     Raises:
@@ -30,6 +31,8 @@ def replay(folder: Path) -> dict[str, Any]:
     replayed = _Replay()
     replayed.read_events(whole_lines(folder / EVENTS_FILE))
     replayed.read_messages(whole_lines(folder / MESSAGES_FILE))
+    if (folder / TIMELINE_FILE).exists():  # a version before 0.2.0 wrote none
+        replayed.read_times(whole_lines(folder / TIMELINE_FILE))
     if (folder / SUMMARY_FILE).exists():
         facts, state = split_summary(load_summary(folder))
     else:
@@ -38,7 +41,7 @@ def replay(folder: Path) -> dict[str, Any]:
     summary = summarize(facts, replayed.totals, {**state, "muted": muted, "unread_lines": replayed.unread})
     if summary["status"] != "running":
         replace_file(folder / SUMMARY_FILE, encode_summary(summary))
-    draw_report(folder, summary)
+    draw_report(folder, summary, replayed.totals, replayed.timeline)
     return summary
 
 
@@ -49,6 +52,7 @@ class _Replay:
         self.totals = Totals()
         self.muted: dict[str, int] = {}
         self.unread = 0
+        self.timeline = Timeline()
         self._edges: set[tuple[int, int]] = set()
         self._highest = -1
 
@@ -76,6 +80,10 @@ class _Replay:
             if not is_observation(exchange):
                 self._edges.add((source, reader))
             self._highest = max(self._highest, source, reader)
+
+    def read_times(self, lines: Iterator[bytes]) -> None:
+        self.timeline, unread = read_timeline(lines)
+        self.unread += unread
 
     def seen(self) -> dict[str, Any]:
         """Return what the lines show of the run itself."""

@@ -15,6 +15,7 @@ from dimat_flwr.records.location import make_run_folder
 from dimat_flwr.records.report_page import REPORT_FILE, draw_report
 from dimat_flwr.records.share import Shares
 from dimat_flwr.records.summary import SUMMARY_FILE, Status, encode_summary, summarize, writer
+from dimat_flwr.records.timeline import TIMELINE_COLUMNS, TIMELINE_FILE, Timeline, Worked
 from dimat_flwr.records.totals import Totals
 
 EVENTS_FILE, MESSAGES_FILE, CONFIG_FILE = "metrics.jsonl", "messages.csv", "config.yaml"
@@ -34,7 +35,9 @@ _log = getLogger("flwr")
 
 
 class RunFolder:
-    """A run's records: config.yaml, settings.json, metrics.jsonl, messages.csv, summary.json, plots and report.html.
+    """A run's records, from config.yaml to report.html.
+
+    That is config.yaml, settings.json, metrics.jsonl, messages.csv, timeline.csv, summary.json, plots and the report.
 
     Events and bytes are gathered and handed to the disk about once a second; the summary follows every few seconds with
     a heartbeat, by which ``load_summary`` knows a run that was killed. Not thread-safe: the relay writes from one
@@ -52,6 +55,7 @@ class RunFolder:
         self._prepare(path)
         self._events = LineFile(path / EVENTS_FILE)
         self._messages = LineFile(path / MESSAGES_FILE, MESSAGE_COLUMNS)
+        self._times = LineFile(path / TIMELINE_FILE, TIMELINE_COLUMNS)
         self._write_summary(self.summary())
 
     def _prepare(self, path: Path) -> None:
@@ -63,6 +67,7 @@ class RunFolder:
         self._first_training: float | None = None
         self._facts: dict[str, Any] = {}
         self._totals = Totals()
+        self._timeline = Timeline()
         self._shares = Shares()
         self._fault: RecordsError | None = None
         self._flush_due = self._summary_due = self._begun
@@ -127,6 +132,25 @@ class RunFolder:
         self._totals.add_bytes(round_number, count, exchange)
         name = exchange if exchange.isidentifier() else f'"{exchange.replace(chr(34), chr(34) * 2)}"'
         self._append(self._messages, f"{round_number},{name},{source},{reader},{count}\n")
+
+    def answered(
+        self, round_number: int, exchange: str, peer: int, took: float, working: float, training: float, merging: float
+    ) -> None:
+        """Append to timeline.csv that a peer has now done an exchange.
+
+        Args:
+            round_number: of the exchange.
+            exchange: its name.
+            peer: who.
+            took: seconds since it was asked.
+            working: seconds of these that the peer says it worked; the rest are the message's way and its queue.
+            training: seconds of these that it trained.
+            merging: seconds of these that it aligned and mixed.
+        """
+        now = time.monotonic() - self._begun
+        worked = Worked.measured(round_number, exchange, peer, max(0.0, now - took), now, working, training, merging)
+        self._timeline.add(worked)
+        self._append(self._times, worked.to_line())
 
     def commit(self) -> None:
         """Hand to the disk what waits, if the run may be gone on with."""
@@ -234,6 +258,7 @@ class RunFolder:
     def _flush(self) -> None:
         self._events.flush()
         self._messages.flush()
+        self._times.flush()
 
     def _write_summary(self, summary: Mapping[str, Any]) -> None:
         replace_file(self.path / SUMMARY_FILE, encode_summary(summary), durable=True)
@@ -260,7 +285,7 @@ class RunFolder:
 
     def _draw(self, summary: dict[str, Any]) -> None:
         try:
-            draw_report(self.path, summary)
+            draw_report(self.path, summary, self._totals, self._timeline)
         except Exception:  # noqa: BLE001 - no drawing is worth a run; it can be drawn again from the files
             _log.exception("the report could not be drawn; `dimat-flwr report %s` tries again", self.path)
 

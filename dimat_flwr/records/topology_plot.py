@@ -1,6 +1,7 @@
 """The drawing of a run's topology."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +31,13 @@ def plot_topology(summary: dict[str, Any], path: Path) -> None:
             ``spectral_gap`` and ``lost_peers``.
         path: the file to write.
     """
-    import networkx as nx  # imported here: it takes a tenth of a second, and not every run draws
-
-    graph = nx.DiGraph()
-    graph.add_nodes_from(range(summary["peers"] or 0))
-    graph.add_weighted_edges_from(summary["edges"] or [])
+    graph = run_graph(summary)
     lost = {int(peer) for peer in summary["lost_peers"]} & set(graph)
     figure, axes = new_figure(5.4, 5.9)
     axes.set_axis_off()
     axes.set_aspect("equal")
     axes.set(xlim=(-1.2, 1.2), ylim=(-1.2, 1.2))
-    places = _places(graph)
+    places = peer_places(graph)
     size = 17.0 - len(graph) / 4 if len(graph) <= 48 else max(1.0, 250 / len(graph))  # a peer's radius, points
     if graph.number_of_edges() <= _DENSE and len(graph) <= _MANY_PEERS:
         _draw_arrows(axes, graph, places, size, lost)
@@ -50,7 +47,7 @@ def plot_topology(summary: dict[str, Any], path: Path) -> None:
     if not graph:
         axes.text(0, 0, "no peers are known", ha="center", va="center", color=FAINT)
     title(figure, axes, f"{summary.get('topology') or 'unnamed topology'} · {summary['peers'] or 0} peers")
-    axes.text(0.5, -0.01, _caption(summary, graph, lost), ha="center", va="top", fontsize=10, color=INK,
+    axes.text(0.5, -0.01, caption(summary), ha="center", va="top", fontsize=10, color=INK,
               linespacing=1.4, transform=axes.transAxes)  # fmt: skip
     save(figure, path)
 
@@ -68,7 +65,17 @@ def _draw_peers(axes: "Axes", places: dict[int, NDArray[np.float64]], size: floa
                   weight="bold", fontsize=max(5.0, 0.75 * size), zorder=4)  # fmt: skip
 
 
-def _places(graph: "nx.DiGraph") -> dict[int, NDArray[np.float64]]:
+def run_graph(summary: Mapping[str, Any]) -> "nx.DiGraph":
+    """Return the graph of a run's summary: an edge per source and reader, with its weight."""
+    import networkx as nx  # imported here: it takes a tenth of a second, and not every run draws
+
+    graph = nx.DiGraph()
+    graph.add_nodes_from(range(summary["peers"] or 0))
+    graph.add_weighted_edges_from(summary["edges"] or [])
+    return graph
+
+
+def peer_places(graph: "nx.DiGraph") -> dict[int, NDArray[np.float64]]:
     """Return a place in [-1, 1]^2 per peer: by graph distance where that shows the shape, else on a circle."""
     angles = math.pi / 2 - 2 * math.pi * np.arange(len(graph)) / max(1, len(graph))  # peer 0 on top, then clockwise
     circle = {peer: np.array([math.cos(a), math.sin(a)]) for peer, a in zip(sorted(graph), angles, strict=True)}
@@ -139,7 +146,10 @@ def _alike(one: float | None, other: float | None) -> bool:
     return one is other or (one is not None and other is not None and math.isclose(one, other))
 
 
-def _caption(summary: dict[str, Any], graph: "nx.DiGraph", lost: set[int]) -> str:
+def caption(summary: Mapping[str, Any]) -> str:
+    """Return what to say of a run's graph: how it mixes, what its edges weigh, who was lost; in lines."""
+    graph = run_graph(summary)
+    lost = {int(peer) for peer in summary["lost_peers"]} & set(graph)
     gap = summary.get("spectral_gap")
     factor = summary.get("contraction")
     line = f"spectral gap {gap:.3f}" if gap is not None else "spectral gap unknown"

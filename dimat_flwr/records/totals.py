@@ -11,9 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dimat_flwr.events import (
     STAGES,
+    Aligned,
     Consensus,
     Counterfactual,
     Evaluation,
@@ -53,6 +55,16 @@ class PeerFigures:
         self._values[peer] = value
         self._worked_out = None
 
+    def values(self, peers: int) -> NDArray[np.float64]:
+        """Return the numbers of the first ``peers`` peers: (peers,), NaN where one told none."""
+        told = np.array(self._values[:peers])
+        return np.concatenate([told, np.full(peers - len(told), np.nan)])
+
+    @property
+    def peers(self) -> int:
+        """One more than the last peer that told a number."""
+        return len(self._values)
+
     def spread(self) -> tuple[float, float, int]:
         """Return mean, standard deviation and number of the numbers there are."""
         if self._worked_out is None:
@@ -87,6 +99,7 @@ class RoundTotals:
         self.figures: dict[str, PeerFigures] = {}
         self.observed: dict[str, PeerFigures] = {}  # by instruments, figures of their own
         self.units_moved = GroupMeans()
+        self.moved, self.alignments = 0.0, 0  # sum and number of the shares of units that aligning a neighbour moved
         self.told = 0  # bit i: peer i evaluated, trained or merged
         self.failures = self.late = self.rejected = self.bytes = self.instrument_bytes = 0
 
@@ -113,6 +126,7 @@ class RoundTotals:
             "rejected": self.rejected,
             "bytes": self.bytes,
             "instrument_bytes": self.instrument_bytes,
+            "units_moved": round(self.moved / self.alignments, 4) if self.alignments else None,
             "observed": self._observed(),
         }
 
@@ -162,6 +176,9 @@ class Totals:
                 entry.put("loss", peer, event.loss)
             case Merge():
                 entry.told |= 1 << peer
+            case Aligned():
+                entry.moved += event.units_moved
+                entry.alignments += 1
             case Privacy():
                 self._privacy[peer] = event
             case Counterfactual():
@@ -202,7 +219,8 @@ class Totals:
         ``loss`` (of training): means over the peers that reported them, None where none did, each with ``..._spread``,
         the standard deviation; ``peers``: how many evaluated, trained or merged; ``lost``: how many had failed by then;
         ``failures``, ``late``, ``rejected``: how many in this round; ``bytes``: sent over all edges;
-        ``instrument_bytes``: sent besides, for instruments; ``observed``: what those found, see ``instruments``, as far
+        ``instrument_bytes``: sent besides, for instruments; ``units_moved``: the mean share of units that aligning a
+        neighbour moved, None where nobody did; ``observed``: what those found, see ``instruments``, as far
         as there is any: ``counterfactual_accuracy``, ``_local_accuracy`` and ``_loss`` (means over the peers that
         measured, with ``..._spread`` and ``..._peers``), ``consensus_distance_<stage>``, ``gradient_norm``,
         ``units_moved`` (group -> share).
@@ -211,6 +229,22 @@ class Totals:
         return [
             self._rounds[number].row(number, sum(lost <= number for lost in when)) for number in sorted(self._rounds)
         ]
+
+    def by_peer(self, column: str, peers: int | None = None) -> NDArray[np.float64]:
+        """Return one figure of every peer: (rounds, peers), NaN where a peer told none; rounds as in ``rounds``.
+
+        Args:
+            column: one of ``COLUMNS``.
+            peers: how many; by default all that told anything.
+        """
+        peers = self.peers() if peers is None else peers
+        rows = [self._rounds[number].figures.get(column) for number in sorted(self._rounds)]
+        told = [np.full(peers, np.nan) if figures is None else figures.values(peers) for figures in rows]
+        return np.array(told, dtype=float).reshape(len(rows), peers)
+
+    def peers(self) -> int:
+        """Return one more than the last peer that told a figure."""
+        return max((figures.peers for entry in self._rounds.values() for figures in entry.figures.values()), default=0)
 
     def final(self) -> dict[str, Any]:
         """Return what the peers ended with: figures of the models that they saved.

@@ -23,6 +23,7 @@ from dimat_flwr.events import (
     Rejected,
     Returned,
     Stamped,
+    Training,
     clip,
 )
 from dimat_flwr.relay.clock import Clock, Pause
@@ -51,6 +52,11 @@ class Recorder(Protocol):
 
     def edge_bytes(self, round_number: int, exchange: str, source: int, reader: int, count: int) -> None:
         """Take the bytes that went along one edge."""
+
+    def answered(
+        self, round_number: int, exchange: str, peer: int, took: float, working: float, training: float, merging: float
+    ) -> None:
+        """Take that a peer has done an exchange: how long after it was asked, and what of it, as it says, for what."""
 
     def heartbeat(self) -> None:
         """Bring what is on disk up to date, if that is due."""
@@ -269,12 +275,21 @@ class RelayLoop:
             self._recorder.event(entry.stamp(event))
             self._progress.observe(event, entry.dispatch.peer, entry.planned.round)
             self._show_warning(event, entry.dispatch.peer)
+        self._record_work(entry, report)
         if report.error:
             self._fail(entry, report.error)
             return
         skipped = self._dispatcher.answered(entry.dispatch.peer, outbox)
         if skipped:
             self._recorder.event(entry.stamp(CaughtUp(len(skipped))))
+
+    def _record_work(self, entry: _Pending, report: Report) -> None:
+        training = sum(event.seconds for event in report.events if isinstance(event, Training))
+        merging = sum(event.seconds for event in report.events if isinstance(event, Merge))
+        took = self._clock.now() - entry.since
+        self._recorder.answered(
+            entry.planned.round, entry.planned.name, entry.dispatch.peer, took, report.seconds, training, merging
+        )
 
     def _show_warning(self, event: PeerEvent, peer: int) -> None:
         """Log a note called "warning" where somebody watches the run, each text once and no more than a few."""

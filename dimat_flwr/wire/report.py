@@ -16,9 +16,10 @@ from dimat_flwr.events import (
     is_clean,
 )
 
-_FIELDS = ("place", "error", "problem", "introduction", "kept", "lost", "events")
+_FIELDS = ("place", "error", "problem", "introduction", "kept", "lost", "seconds", "events")
 _MAX_INTRODUCTION = 300  # characters
 _MAX_NUMBERS = 1000
+_MAX_SECONDS = 1e9  # 31 years
 
 
 class ReportError(ValueError):
@@ -36,6 +37,7 @@ class Report:
         introduction: what the other peers are to know of this one, in a run that signs; said in the handshake.
         kept: in the setup of a run that is gone on with: the exchanges of which the peer has a checkpoint, ascending.
         lost: those of which it should have one that is damaged or missing.
+        seconds: how long the peer worked at this message, by its own clock.
         events: what happened, in order.
     """
 
@@ -45,6 +47,7 @@ class Report:
     introduction: str = ""
     kept: list[int] = field(default_factory=list)
     lost: list[int] = field(default_factory=list)
+    seconds: float = 0.0
     events: list[PeerEvent] = field(default_factory=list)
 
     def to_record(self) -> ConfigRecord:
@@ -57,6 +60,7 @@ class Report:
                 "introduction": self.introduction,
                 "kept": json.dumps(self.kept[-_MAX_NUMBERS:]),
                 "lost": json.dumps(self.lost[-_MAX_NUMBERS:]),
+                "seconds": self.seconds,
                 "events": encode_events(self.events),
             }
         )
@@ -72,9 +76,11 @@ def read_report(record: object) -> Report:
         raise ReportError("the reply holds no report: it was not sent by a dimat_flwr peer")
     if not isinstance(record, ConfigRecord) or sorted(map(str, record)) != sorted(_FIELDS):
         raise ReportError(f"malformed report: not a record of exactly {', '.join(_FIELDS)}")
-    place, error, problem, introduction, kept, lost, events = (record[name] for name in _FIELDS)
+    place, error, problem, introduction, kept, lost, seconds, events = (record[name] for name in _FIELDS)
     if type(place) is not int or not -1 <= place <= MAX_INTEGER:
         raise ReportError("malformed report: the place is no index and not -1")
+    if type(seconds) is not float or not 0 <= seconds <= _MAX_SECONDS:
+        raise ReportError("malformed report: the seconds are no duration")
     limits = {"error": MAX_ERROR, "problem": MAX_ERROR, "introduction": _MAX_INTRODUCTION}
     for (name, limit), text in zip(limits.items(), (error, problem, introduction), strict=True):
         if type(text) is not str or len(text) > limit or not is_clean(text):
@@ -91,6 +97,7 @@ def read_report(record: object) -> Report:
         introduction=str(introduction),
         kept=numbers[0],
         lost=numbers[1],
+        seconds=seconds,
         events=told,
     )
 

@@ -1,6 +1,7 @@
 """Plots and report: drawn for every kind of run, with everything a person wrote escaped."""
 
 import base64
+import json
 import re
 from datetime import datetime
 from html.parser import HTMLParser
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from dimat_flwr.events import Consensus, Counterfactual, Evaluation, Failure, Final, Stamped, UnitsMoved
-from dimat_flwr.records import RecordsError, RunFolder, draw_report, load_summary
+from dimat_flwr.records import RecordsError, RunFolder, draw_report, replay
+from dimat_flwr.records.timeline import Timeline
+from dimat_flwr.records.totals import Totals
 
 RING = [[i, (i + s) % 5, 1 / 3] for i in range(5) for s in (1, -1)]
 FACTS = {"algorithm": "dimat", "topology": "ring", "dataset": "digits", "peers": 5, "edges": RING, "spectral_gap": 0.46}
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "br"}
 DRAWN = ("accuracy.png", "topology.png", "report.html")
 
 
@@ -77,6 +80,10 @@ def test_without_instruments_nothing_is_said_of_them(folder):
     assert "<h2>Instruments" not in (folder.path / "report.html").read_text()
 
 
+def read_charts(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page.read_text())[1])
+
+
 def pixels(path):
     return matplotlib.image.imread(path)[..., :3]
 
@@ -117,12 +124,14 @@ def test_a_whole_run_is_drawn_and_reported(folder):
         "1,234,567",
     ):
         assert expected in text
-    assert not reader.tags & {"script", "link"}
+    assert page.count("<script") == 2  # the data and the code
+    assert "link" not in reader.tags
     assert [base64.b64decode(src.removeprefix("data:image/png;base64,")) for src in reader.images] == [
         accuracy.read_bytes(),
         topology.read_bytes(),
     ]
     assert not re.search(r"(src|href)=\"(?!data:)", page)  # needs nothing from elsewhere
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg\b)", page)
 
 
 def test_the_headline_is_the_saved_models_accuracy_or_none(folder):
@@ -170,16 +179,19 @@ def complete(peers, weight=0.1):
         (FACTS | {"topology": "a$b$c_{", "dataset": "$\\frac"}, 1, 1),
     ],
 )
-def test_runs_of_every_shape_are_drawn(folder, undrawn, facts, rounds, peers):
+def test_runs_of_every_shape_are_drawn(folder, facts, rounds, peers):
     evaluate(folder, rounds, peers)
     folder.describe(facts)
-    summary = folder.finish("completed")
-    paths = draw_report(folder.path, summary)
-    assert [p.name for p in paths] == list(DRAWN)
+    folder.finish("completed")
+    paths = [folder.path / name for name in DRAWN]
     for path in paths[:2]:
         assert pixels(path).std() > 0.01  # more than a blank page
     text = "".join(Reader(paths[2].read_text()).text)
     assert ("no accuracy was reported" in text) == (rounds == 0)
+    charts = {chart["id"]: chart for chart in read_charts(paths[2])}
+    assert ("quality" in charts) == (rounds > 0)
+    assert ("gain" in charts) == (rounds > 1)
+    assert ("topology" in charts) == bool(facts.get("peers") and facts["edges"] is not None)
 
 
 def test_a_run_in_which_all_failed_is_drawn(folder):
@@ -193,17 +205,18 @@ def test_a_run_in_which_all_failed_is_drawn(folder):
     assert "no accuracy was reported" in text
 
 
-def test_a_finished_run_can_be_drawn_again_from_its_summary(folder):
+def test_a_finished_run_can_be_drawn_again_from_its_files(folder):
     evaluate(folder, rounds=2, peers=3)
     folder.describe(FACTS)
     folder.finish("completed")
-    first = {name: (folder.path / name).read_bytes() for name in DRAWN}
+    first, drawn = {name: (folder.path / name).read_bytes() for name in DRAWN}, read_charts(folder.path / DRAWN[2])
     for name in first:
         (folder.path / name).unlink()
-    again = {p.name: p.read_bytes() for p in draw_report(folder.path, load_summary(folder.path))}
-    assert again == first
+    replay(folder.path)
+    assert all((folder.path / name).read_bytes() == first[name] for name in DRAWN[:2])
+    assert read_charts(folder.path / DRAWN[2]) == drawn
 
 
 def test_drawing_needs_a_folder(folder, tmp_path):
     with pytest.raises(RecordsError, match=r"cannot write .*gone.*the folder gone"):
-        draw_report(tmp_path / "gone", folder.summary())
+        draw_report(tmp_path / "gone", folder.summary(), Totals(), Timeline())

@@ -159,7 +159,7 @@ def test_a_finished_run_says_how_it_ended(drawn_folder):
     assert load_summary(folder.path) == summary
     assert (summary["status"], summary["reason"], summary["final_accuracy"]) == ("completed", None, 90.0)
     assert {path.name for path in folder.path.iterdir()} == {
-        "metrics.jsonl", "messages.csv", "summary.json", "accuracy.png", "topology.png", "report.html",
+        "metrics.jsonl", "messages.csv", "summary.json", "timeline.csv", "accuracy.png", "topology.png", "report.html",
     }  # fmt: skip
 
 

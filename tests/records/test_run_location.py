@@ -24,6 +24,7 @@ def test_the_folder_is_named_after_time_and_run_and_is_fresh_each_time(tmp_path)
         "messages.csv",
         "metrics.jsonl",
         "summary.json",
+        "timeline.csv",
     ]  # no trial left
 
 

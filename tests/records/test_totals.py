@@ -72,6 +72,7 @@ def test_one_round_by_hand():
         "rejected": 2,
         "bytes": 1000,
         "instrument_bytes": 0,
+        "units_moved": None,
         "observed": {},
     }
 

@@ -134,6 +134,7 @@ class ListRecorder:
     def __init__(self) -> None:
         self.events: list[Stamped] = []
         self.bytes: list[tuple[int, str, int, int, int]] = []
+        self.work: list[tuple[int, str, int, float, float, float, float]] = []
 
     def event(self, stamped: Stamped) -> None:
         stamped.to_line()
@@ -141,6 +142,11 @@ class ListRecorder:
 
     def edge_bytes(self, round_number: int, exchange: str, source: int, reader: int, count: int) -> None:
         self.bytes.append((round_number, exchange, source, reader, count))
+
+    def answered(
+        self, round_number: int, exchange: str, peer: int, took: float, working: float, training: float, merging: float
+    ) -> None:
+        self.work.append((round_number, exchange, peer, took, working, training, merging))
 
     def heartbeat(self) -> None:
         pass
