@@ -3,8 +3,8 @@
     python benchmarks/results.py ~/dimat-flwr/sweeps/fig_epochs-small     # writes results/fig_epochs/
 
 cells.csv has a line for each run (what it is, its final accuracy in percent, bytes, seconds), rounds.csv one for each
-round of each run that was evaluated, means.csv mean and sample standard deviation over the seeds, beside what the paper
-says; sweep.json says how all of it was made. table.md and the figures that `dimat-flwr report` leaves are taken along.
+round of each run that was evaluated; sweep.json says how all of it was made. table.md, table.csv and the figures that
+`dimat-flwr report` made of the sweep are taken along. Printed are means over the seeds, with the first merge's.
 """
 
 import csv
@@ -21,7 +21,7 @@ import typer
 from dimat_flwr.records import load_summary
 
 _OVER = "seed"
-_TAKEN_ALONG = ("table.md", "*.png")
+_TAKEN_ALONG = ("table.md", "table.csv", "*.png")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -61,27 +61,19 @@ def round_rows(cell: Mapping[str, Any], summary: Mapping[str, Any], axes: Sequen
     return rows
 
 
-def mean_rows(cells: Sequence[Mapping[str, Any]], axes: Sequence[str], paper: Sequence[Any]) -> list[dict[str, Any]]:
-    """Return mean and sample standard deviation over the seeds of each setting, and what the paper says of it."""
+def mean_rows(cells: Sequence[Mapping[str, Any]], axes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return mean and sample standard deviation over the seeds of each setting."""
     settings: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for cell in cells:
         settings[json.dumps({key: cell[key] for key in axes if key != _OVER})].append(cell)
     rows = []
     for text, alike in settings.items():
-        values = json.loads(text)
-        told = [
-            entry
-            for entry in paper
-            if entry.get("metric") == "final_accuracy"
-            and all(values.get(k, v) == v for k, v in entry["values"].items())
-        ]
-        row = {**values, "seeds": len(alike)}
-        for figure in ("final_accuracy", "first_merge_accuracy"):
+        row = {**json.loads(text), "seeds": len(alike)}
+        for figure in ("first_merge_accuracy", "final_accuracy"):
             found = [cell[figure] for cell in alike if cell[figure] != ""]
-            row[figure] = round(statistics.mean(found), 2) if found else ""
-            row[f"{figure}_std"] = round(statistics.stdev(found), 2) if len(found) > 1 else ""
-        row["megabytes"] = round(statistics.mean(cell["bytes_total"] for cell in alike) / 1e6, 2)
-        row["paper"] = told[0]["value"] if told else ""
+            spread = f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else ""
+            row[figure] = f"{statistics.mean(found):.1f}{spread}" if found else "–"
+        row["megabytes"] = f"{statistics.mean(cell['bytes_total'] for cell in alike) / 1e6:.1f}"
         rows.append(row)
     return rows
 
@@ -102,10 +94,9 @@ def main(
         raise typer.BadParameter(f"no cell of {folder} is finished")
     kept = results / sweep["name"]
     kept.mkdir(parents=True, exist_ok=True)
-    means = mean_rows(cells, axes, sweep["paper"])
+    means = mean_rows(cells, axes)
     write_csv(kept / "cells.csv", cells)
     write_csv(kept / "rounds.csv", rounds)
-    write_csv(kept / "means.csv", means)
     unfinished = sum(cell["status"] != "completed" for cell in sweep["cells"])
     how = {key: sweep[key] for key in ("name", "scale", "title", "command", "axes", "fixed", "paper")}
     how["finished"], how["unfinished"] = len(cells), unfinished
