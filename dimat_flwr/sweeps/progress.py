@@ -59,10 +59,10 @@ class Progress:
             return None
         every = [seconds for some in known.values() for seconds in some]
         total = 0.0
-        for id in {one.id: one for one in self._standings if one.status in ("pending", "running")}.values():
-            alike = known.get(_kind(id.cell.values), every)
+        for standing in {one.id: one for one in self._standings if one.status in ("pending", "running")}.values():
+            alike = known.get(_kind(standing.cell.values), every)
             # A cell that runs is half done on average.
-            total += sum(alike) / len(alike) * (0.5 if id.status == "running" else 1)
+            total += sum(alike) / len(alike) * (0.5 if standing.status == "running" else 1)
         return total / self._jobs
 
     def _line(self) -> str:
