@@ -24,7 +24,9 @@ def job(*words, folder=None):
 
 
 @pytest.mark.parametrize(
-    "words", [("peers=3",), ("peers=2", "algorithm=sgp", "training.local_steps=1"), ("peers=4", "schedule=none")], ids=str
+    "words",
+    [("peers=3",), ("peers=2", "algorithm=sgp", "training.local_steps=1"), ("peers=4", "schedule=none")],
+    ids=str,
 )
 def test_what_is_counted_is_what_a_run_does(tmp_path, words):
     counted = size(job(*words))
