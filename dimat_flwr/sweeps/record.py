@@ -72,6 +72,8 @@ class Record:
         """Mark what is finished already: the run's own record decides, not what an earlier sweep.json says."""
         before = {cell["id"]: cell for cell in _read(self.folder).get("cells", [])}
         for standing in self.standings:
+            if standing.status != "pending":
+                continue
             try:
                 summary = load_summary(self.run_folder(standing.id))
             except RecordsError:

@@ -77,6 +77,7 @@ def run_sweep(asked: Asked, folder: Path, jobs: int, gpus: int, out: TextIO = sy
             for standing in record.standings:
                 if standing.status == "running":
                     standing.status = "pending"
+            record.take_up()  # of those that were stopped some may have been done, and not yet said so
             record.write()
             progress.close()
     return record
