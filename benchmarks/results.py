@@ -21,7 +21,7 @@ import typer
 from dimat_flwr.records import load_summary
 
 _OVER = "seed"
-_TAKEN_ALONG = ("table.md", "table.csv", "*.png")
+_TAKEN_ALONG = ("table.md", "table.csv", "accuracy-*.png", "final-*.png")
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
