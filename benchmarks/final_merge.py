@@ -1,11 +1,9 @@
 """One merge at the end, and communication early or late: the runs of conf/experiment/sgm*.yaml in one figure and table.
 
-for seed in 0 1 2; do
-  for experiment in sgm_final_merge sgm_alone sgm_early sgm_late \
-          "sgm_early final_merge=uniform" "sgm algorithm=fedavg"; do
-    dimat-flwr local -n 16 experiment=$experiment model.width=1 seed=$seed output-dir=RUNS
-  done
-done
+common="peers=16 model.width=1 seed=0,1,2 --folder RUNS"
+dimat-flwr sweep grid experiment=sgm_final_merge,sgm_alone,sgm_early,sgm_late $common
+dimat-flwr sweep grid experiment=sgm_early final_merge=uniform $common
+dimat-flwr sweep grid experiment=sgm algorithm=fedavg $common
 python benchmarks/final_merge.py RUNS --output docs/final_merge.png
 """
 
@@ -58,12 +56,12 @@ def draw(axes: Any, runs: Runs, key: str, label: str, colour: str, style: str) -
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Folder of the runs.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the sweeps.")],
     output: Annotated[Path, typer.Option(help="The figure.")] = Path("docs/final_merge.png"),
 ) -> None:
     """Draw the figure and print the table."""
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for path in sorted(folder.glob("*/summary.json")):
+    for path in sorted(folder.glob("cells/*/summary.json")):
         summary = load_summary(path.parent)
         if summary["status"] != "completed":
             raise typer.BadParameter(f"{path.parent} is {summary['status']}; run it again")

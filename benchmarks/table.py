@@ -5,8 +5,8 @@ epochs with 10 or 80 exchanges. Algorithms that train between merges do 2 epochs
 that step along gradients exchange after every minibatch of 36, with plain SGD, as in their papers. So all see every
 image equally often; the gradient algorithms send eight times as many models.
 
-    python benchmarks/table.py --tune       # find step sizes first, on a seed that is not among those reported
-    python benchmarks/table.py              # with the step sizes in results/step_sizes.csv
+    python -m benchmarks.table --tune       # find step sizes first, on a seed that is not among those reported
+    python -m benchmarks.table              # with the step sizes in results/step_sizes.csv
 
 A step size is found for every algorithm and partition on the ring, and taken on the other topology too. Those that
 train with Adam take that of weight averaging.
@@ -18,14 +18,12 @@ printed as Markdown and written as CSV.
 import csv
 import hashlib
 import json
-import logging
-import multiprocessing
 import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -34,6 +32,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dimat_flwr.sweeps.crew import Crew, Failed
+from dimat_flwr.sweeps.hands import environments
+from dimat_flwr.sweeps.job import PREPARE
 
 PEERS = 5
 SEEDS = (0, 1, 2)
@@ -116,8 +118,8 @@ class Cell:
         return cells / f"{hashlib.sha256(json.dumps([PEERS, *self.overrides()]).encode()).hexdigest()[:24]}.json"
 
 
-def run(cell: Cell, cells: Path) -> dict[str, Any]:
-    """Run a cell unless it was run before; return its figures.
+def run(job: tuple[Cell, Path]) -> dict[str, Any]:
+    """Run a cell unless it was run before, and keep its figures below a folder; return them.
 
     Returns:
         ``accuracy``: of the final models, percent, 0 where the run failed (a step size too large); ``rounds`` and
@@ -129,6 +131,7 @@ def run(cell: Cell, cells: Path) -> dict[str, Any]:
     from dimat_flwr.local import LocalPost
     from dimat_flwr.relay import run_relay
 
+    cell, cells = job
     path = cell.path(cells)
     if path.is_file():
         found: dict[str, Any] = json.loads(path.read_text())
@@ -175,27 +178,16 @@ def best_rate(search: tuple[str, str, Path]) -> dict[str, str]:
     wanted = [middle - 1, middle, middle + 1]
     while wanted:
         for place in wanted:
-            tried[place] = run(Cell(algorithm, TOPOLOGIES[0], partition, TUNING_SEED, RATES[place]), cells)["accuracy"]
+            cell = Cell(algorithm, TOPOLOGIES[0], partition, TUNING_SEED, RATES[place])
+            tried[place] = run((cell, cells))["accuracy"]
         best = max(tried, key=lambda place: tried[place])
         wanted = [place for place in (best - 1, best + 1) if place not in tried and 0 <= place < len(RATES)]
     listed = ", ".join(f"{RATES[place]:g}: {tried[place]:.1f}" for place in sorted(tried))
     return {"algorithm": algorithm, "partition": partition, "rate": f"{RATES[best]:g}", "tried": listed}
 
 
-def _run(job: tuple[Cell, Path]) -> dict[str, Any]:
-    return run(*job)
-
-
-def _quiet() -> None:
-    import flwr  # noqa: F401 - it sets the level of its logger when it is imported
-    import torch
-
-    torch.set_num_threads(1)
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-
-
-def worked_off(workers: int, work: Any, jobs: Sequence[Any], name: str, console: Console) -> Iterator[Any]:
-    """Yield the results of the jobs in their order, with a line that says how far it is and what time is left."""
+def worked_off(workers: int, work: str, jobs: Sequence[Any], name: str, console: Console) -> list[Any]:
+    """Return the results of the jobs in their order, after a line that says how far it is and what time is left."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -203,11 +195,13 @@ def worked_off(workers: int, work: Any, jobs: Sequence[Any], name: str, console:
         TimeRemainingColumn(),
         TextColumn("left"),
     )
-    with (
-        multiprocessing.get_context("spawn").Pool(workers, _quiet) as pool,
-        Progress(*columns, console=console) as shown,
-    ):
-        yield from shown.track(pool.imap(work, jobs), total=len(jobs), description=name)
+    found = {}
+    with Crew(environments(workers, 0), PREPARE) as crew, Progress(*columns, console=console) as shown:
+        for number, result in shown.track(crew.work(work, jobs), total=len(jobs), description=name):
+            if isinstance(result, Failed):
+                raise RuntimeError(result.traceback or result.reason)
+            found[number] = result
+    return [found[number] for number in range(len(jobs))]
 
 
 def planned(rates: dict[tuple[str, str], float], algorithm: str, topology: str, partition: str) -> list[Cell]:
@@ -268,14 +262,13 @@ def main(
     cells: Annotated[Path, typer.Option(help="Folder of the finished cells.")] = Path("~/.cache/dimat-flwr/table"),
 ) -> None:
     """Run what has not been run yet, and write the table."""
-    os.environ["OMP_NUM_THREADS"] = "1"
     console = Console()
     cells = cells.expanduser()
     recorded = results / "step_sizes.csv"
     if tune:
         tuned = [name for name, subject in SUBJECTS.items() if subject.start is not None]
         searches = [(*search, cells) for search in product(tuned, PARTITIONS)]
-        write_csv(recorded, list(worked_off(workers, best_rate, searches, "step sizes", console)))
+        write_csv(recorded, worked_off(workers, "benchmarks.table:best_rate", searches, "step sizes", console))
     if not recorded.is_file():
         raise typer.BadParameter(f"there is no {recorded}; run with --tune to find step sizes")
     with recorded.open(newline="") as file:
@@ -283,7 +276,7 @@ def main(
     conditions = {condition: planned(rates, *condition) for condition in product(SUBJECTS, TOPOLOGIES, PARTITIONS)}
     distinct = list(dict.fromkeys(cell for runs in conditions.values() for cell in runs))
     jobs = [(cell, cells) for cell in distinct]
-    figures = dict(zip(distinct, worked_off(workers, _run, jobs, "runs", console), strict=True))
+    figures = dict(zip(distinct, worked_off(workers, "benchmarks.table:run", jobs, "runs", console), strict=True))
     rows = []
     for condition, runs in conditions.items():
         names = dict(zip(("algorithm", "topology", "partition"), condition, strict=True))

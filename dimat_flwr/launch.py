@@ -31,7 +31,9 @@ class RelayRun(Protocol):
         """Relay; see ``relay.run_relay`` for arguments and errors."""
 
 
-def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: RelayRun) -> Path:
+def launch(
+    run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: RelayRun, folder_name: str | None = None
+) -> Path:
     """Do a whole run and return the folder with its results.
 
     Args:
@@ -39,6 +41,8 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
         conf_dir: the folder ``conf/``.
         command: what makes this run again, for the record.
         relay: relays it.
+        folder_name: what the run's folder below output-dir is called, which must not be there yet; None: the date and
+            the run's name.
 
     Raises:
         ConfigError: the configuration has faults; nothing was started, and no folder was made.
@@ -53,7 +57,8 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     rounds_before = config.rounds
     if earlier:
         rounds_before = _require_continuable(earlier, config)
-    folder = earlier or RunFolder.create(config.output_dir, config.name, datetime.now().astimezone())
+    now = None if folder_name else datetime.now().astimezone()
+    folder = earlier or RunFolder.create(config.output_dir, folder_name or config.name, now)
     folder.write_config(config.text, command)
     folder.write_settings({key: value for key, value in run_config.items() if value != ""})
     folder.write_through = config.checkpoint.save != "never"
@@ -67,26 +72,10 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
             config.choices["algorithm"],
         )
 
-    def plan_of(peers: int, rounds: int) -> Plan:
-        return Plan(
-            config.algorithm,
-            config.final_merge,
-            config.topology,
-            config.schedule,
-            peers=peers,
-            rounds=rounds,
-            seed=config.seeds.graph,
-            instruments=config.instruments,
-            shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
-            graph_stays=graph_stays(config),
-        )
-
     def plan(peers: int) -> Plan:
-        made = plan_of(peers, config.rounds)
+        made = plan_of(config, peers, config.rounds)
         if rounds_before != config.rounds:
-            made.shared = shared(made, plan_of(peers, rounds_before))
-        if config.correction.needs_one_symmetric_mixing:
-            made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")
+            made.shared = shared(made, plan_of(config, peers, rounds_before))
         return made
 
     facts = {
@@ -99,6 +88,29 @@ def launch(run_config: Mapping[str, Any], conf_dir: Path, command: str, relay: R
     relay(folder, plan, config.relay, facts)
     _log.info("results: %s", folder.path)
     return folder.path
+
+
+def plan_of(config: Config, peers: int, rounds: int) -> Plan:
+    """Return the exchanges of a run of so many peers and rounds.
+
+    Raises:
+        TopologyError, ScheduleError, PlanError: there is no such plan.
+    """
+    made = Plan(
+        config.algorithm,
+        config.final_merge,
+        config.topology,
+        config.schedule,
+        peers=peers,
+        rounds=rounds,
+        seed=config.seeds.graph,
+        instruments=config.instruments,
+        shortage=None if config.aggregation.is_mean else config.aggregation.shortage,
+        graph_stays=graph_stays(config),
+    )
+    if config.correction.needs_one_symmetric_mixing:
+        made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")
+    return made
 
 
 def _open(output_dir: str, name: str) -> ContinuedFolder:

@@ -10,6 +10,7 @@ from dimat_flwr.cli.merge_checkpoints import merge_checkpoints
 from dimat_flwr.cli.runs import compare, report
 from dimat_flwr.cli.show_spec import show_spec
 from dimat_flwr.cli.status import status
+from dimat_flwr.cli.sweep import sweep
 from dimat_flwr.cli.verify_spec import verify_spec
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ app = typer.Typer(
     help="Decentralized federated runs in this process, their records, and merging networks after matching.",
 )
 app.command()(local)
+app.command()(sweep)
 app.command()(report)
 app.command()(status)
 app.command()(compare)

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from dimat_flwr.config.compose import RESUME
 from dimat_flwr.config.errors import ConfigError
 
-# What may be other than in the run so far: how long it is, how long to wait, and where things lie.
-_MAY_CHANGE = ("rounds", "output_dir", "cache_dir", "data_dir", "evaluate.save_models")
-_MAY_CHANGE_BELOW = ("relay.", "checkpoint.")
+# What a run's numbers do not depend on: how long to wait, and where things lie.
+_ELSEWHERE = ("output_dir", "cache_dir", "data_dir", "evaluate.save_models")
+_ELSEWHERE_BELOW = ("relay.", "checkpoint.")
 
 Scalars = Mapping[str, Any]
 
@@ -69,11 +69,11 @@ def require_same(before: str, now: str) -> None:
     Raises:
         ConfigError: they differ in what its numbers depend on.
     """
-    old, new = (dict(_flat(OmegaConf.to_container(OmegaConf.create(text)), "")) for text in (before, now))
+    old, new = (flat(text) for text in (before, now))
     problems = [
         f"'{key}' was {old.get(key)!r} and would be {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _may_change(key)
+        if old.get(key) != new.get(key) and key != "rounds" and not is_elsewhere(key)
     ]
     if problems:
         raise ConfigError(
@@ -82,8 +82,14 @@ def require_same(before: str, now: str) -> None:
         )  # fmt: skip
 
 
-def _may_change(key: str) -> bool:
-    return key in _MAY_CHANGE or key.startswith(_MAY_CHANGE_BELOW) or key.endswith(".data_dir")
+def is_elsewhere(key: str) -> bool:
+    """Whether a key of the configuration says only where things lie or how long to wait, and changes no number."""
+    return key in _ELSEWHERE or key.startswith(_ELSEWHERE_BELOW) or key.endswith(".data_dir")
+
+
+def flat(text: str) -> dict[str, Any]:
+    """Return a configuration in YAML as key -> value, keys with dots."""
+    return dict(_flat(OmegaConf.to_container(OmegaConf.create(text)), ""))
 
 
 def _flat(values: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -86,8 +86,12 @@ class DataSource(ABC):
             DataError: missing, damaged or too small.
         """
 
+    def stored(self, read: Dataset) -> Dataset:
+        """Return what is kept of what was read: all of it as it is, unless overridden."""
+        return read
+
     def stored_input(self) -> tuple[torch.dtype, tuple[int, ...]]:
-        """Return type and shape of one input as ``read`` stores it; here, those of a prepared one."""
+        """Return type and shape of one input as it is stored; here, those of a prepared one."""
         example = self.example_input(1)
         return example.dtype, tuple(example.shape[1:])
 
@@ -126,6 +130,6 @@ class DataSource(ABC):
 @Kept
 def _load(source: DataSource) -> Dataset:
     source.check()
-    dataset = source.read()
+    dataset = source.stored(source.read())
     dataset.require(type(source).__name__, source.task, *source.stored_input())
     return dataset

@@ -13,8 +13,10 @@ _PROBE_BYTES = 1_000_000
 _FREE_BYTES_NEEDED = 16_000_000  # events, summary, plots and report of a long run, with room to spare
 
 
-def make_run_folder(output_dir: str | Path, name: str, now: datetime) -> Path:
+def make_run_folder(output_dir: str | Path, name: str, now: datetime | None) -> Path:
     """Make and return ``<output_dir>/<YYYY-MM-DD_HHMMSS>-<name>``, absolute, with -2, -3, ... where it is taken.
+
+    Without a time it is ``<output_dir>/<name>``, which must not be there yet.
 
     Raises:
         RecordsError: the name cannot be part of a folder's name, or the place cannot be written to or is full.
@@ -32,7 +34,7 @@ def make_run_folder(output_dir: str | Path, name: str, now: datetime) -> Path:
     base = Path(expanded).absolute()
     try:
         base.mkdir(parents=True, exist_ok=True)
-        folder = _make_fresh(base, f"{now:%Y-%m-%d_%H%M%S}-{name}")
+        folder = _make_fresh(base, f"{now:%Y-%m-%d_%H%M%S}-{name}") if now else _make(base / name)
     except OSError as error:
         raise _unwritable(base, error) from error
     try:
@@ -43,6 +45,11 @@ def make_run_folder(output_dir: str | Path, name: str, now: datetime) -> Path:
     except RecordsError:
         folder.rmdir()
         raise
+    return folder
+
+
+def _make(folder: Path) -> Path:
+    folder.mkdir()
     return folder
 
 

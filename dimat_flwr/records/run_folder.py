@@ -74,13 +74,13 @@ class RunFolder:
         self._report_due = self._begun + _REPORT_S
 
     @classmethod
-    def create(cls, output_dir: str | Path, name: str, now: datetime) -> Self:
+    def create(cls, output_dir: str | Path, name: str, now: datetime | None) -> Self:
         """Make a fresh folder ``<output_dir>/<YYYY-MM-DD_HHMMSS>-<name>`` and try out that it can be written to.
 
         Args:
             output_dir: the folder of all runs, made where missing; ``~`` is the home folder.
             name: what to call the run, usable in a folder's name.
-            now: the time of start.
+            now: the time of start; None: the folder is called by the name alone, and must not be there yet.
 
         Raises:
             RecordsError: bad name, a file in the way, no permission, read-only or full disk.

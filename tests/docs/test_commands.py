@@ -38,8 +38,8 @@ def examples(lay_out: Callable[[dict[str, str]], None]) -> None:
 def test_there_are_commands() -> None:
     assert sum(words[:2] == ["flwr", "run"] for words in COMMANDS) >= 6
     assert {words[1] for words in COMMANDS if words[0] == "dimat-flwr"} == {
-        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "status", "topology",
-        "verify",
+        "algorithms", "compare", "keys", "local", "merge", "merge-lora", "report", "spec", "status", "sweep",
+        "topology", "verify",
     }  # fmt: skip
 
 
@@ -79,12 +79,16 @@ def test_dimat_flwr_local_takes_the_command(words: list[str], conf_dir: Path, st
 @pytest.mark.parametrize("words", [w for w in COMMANDS if w[0] == "dimat-flwr" and w[1] != "local"], ids=" ".join)
 def test_dimat_flwr_takes_the_command(words: list[str], conf_dir: Path) -> None:
     from dimat_flwr.cli import app
+    from dimat_flwr.sweeps import expand, load_definition
     from dimat_flwr.topology import Topology
 
     given = _parsed(app, words[1:])
     if words[1] == "topology":
         topology = build_choice("topology", given["name"], given["settings"] or [], conf_dir, Topology)
         assert topology.mixing(given["peers"], 0, 0).edges
+    if words[1] == "sweep":
+        settings = [word for word in given["settings"] or [] if not word.startswith("data-dir=")]
+        assert expand(load_definition(given["name"], conf_dir), settings).cells
     for key in ("model", "path"):
         if key in given and isinstance(given[key], str):
             module, name = given[key].rsplit(".", 1)

@@ -1,0 +1,98 @@
+"""What passes between a sweep and its processes: a cell to check or run, and how it went."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# What the processes import and call.
+WORK = "dimat_flwr.sweeps.cell_work"
+PREPARE = f"{WORK}:prepare"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One cell to check or to run.
+
+    Attributes:
+        run_config: Flower's, with all overrides of the cell.
+        peers: how many.
+        command: what makes this run alone.
+        axes: the keys in which the cells of the sweep differ.
+        folder: where the run's folder shall be; None where nothing is run.
+    """
+
+    run_config: dict[str, str]
+    peers: int
+    command: str
+    axes: tuple[str, ...]
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a cell went.
+
+    Attributes:
+        status: of the run's summary.
+        reason: why it is not completed.
+        accuracy: final accuracy in percent, None without one.
+        seconds: wall-clock time of the run, its record included.
+        processor_seconds: processor time of the same.
+        memory_bytes: the largest that the process was meanwhile; None where the system does not tell.
+        gpu_bytes: the most that torch had allocated on the GPU; None without one.
+    """
+
+    status: str
+    reason: str | None
+    accuracy: float | None
+    seconds: float
+    processor_seconds: float
+    memory_bytes: int | None
+    gpu_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Size:
+    """What there is to do in a cell, over all of its peers.
+
+    Attributes:
+        alone: minibatches trained on before the first exchange.
+        steps: those after it.
+        tested: test samples looked at.
+        mixed: models that take part in merges, a peer's own ones included.
+        sent: payloads that cross an edge.
+        rounds: of the run.
+        peers: how many.
+        messages: exchanges of all peers.
+    """
+
+    alone: int
+    steps: int
+    tested: int
+    mixed: int
+    sent: int
+    rounds: int
+    peers: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What that costs on this machine, in one process: measured in one round.
+
+    Attributes:
+        step: seconds for a minibatch.
+        test: seconds for a test sample.
+        mix: seconds for a model in a merge.
+        payload: bytes of a payload.
+        memory_bytes: the largest that the process was; None where the system does not tell.
+        gpu_bytes: the most that torch reserved on the GPU; None without one.
+        seconds: that measuring took.
+    """
+
+    step: float
+    test: float
+    mix: float
+    payload: int
+    memory_bytes: int | None
+    gpu_bytes: int | None
+    seconds: float

@@ -1,0 +1,145 @@
+"""Whole sweeps of tiny runs, in processes as always."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dimat_flwr.conf_dir import find_conf_dir
+from dimat_flwr.config import ConfigError
+from dimat_flwr.records import load_summary
+from dimat_flwr.sweeps import Definition, SweepError, expand, load_definition
+from dimat_flwr.sweeps.cell_work import check
+from dimat_flwr.sweeps.job import Job
+from dimat_flwr.sweeps.record import alone
+from dimat_flwr.sweeps.sweep import Asked, run_sweep
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "dataset=breast_cancer",
+    "model=mlp",
+    "model.width=4",
+    "algorithm=weight_averaging",
+    "rounds=1",
+    "training.pretrain_epochs=0",
+    "training.local_steps=1",
+    "batchnorm.samples=20",
+    "evaluate.save_models=false",
+    "peers=2",
+]
+
+
+def asked(*words, definition=None):
+    definition = definition or load_definition("grid", find_conf_dir())
+    return Asked("grid", definition, expand(definition, [*TINY, *words]), "the command", {})
+
+
+def read(folder):
+    return json.loads((folder / "sweep.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("swept") / "sweep"
+    said = io.StringIO()
+    run_sweep(asked("seed=0,1"), folder, 1, 0, said)
+    return folder, said.getvalue()
+
+
+def test_each_cell_is_an_ordinary_run(swept):
+    folder, said = swept
+    told = read(folder)
+    assert told["axes"] == {"seed": [0, 1]}
+    assert told["command"] == "the command"
+    assert [cell["status"] for cell in told["cells"]] == ["completed"] * 2
+    for seed, cell in enumerate(told["cells"]):
+        run = folder / cell["folder"]
+        summary = load_summary(run)
+        assert summary["status"] == "completed"
+        assert summary["seed"] == cell["values"]["seed"] == seed
+        assert summary["peers"] == 2
+        assert cell["seconds"] > 0
+        assert f"seed={seed}" in summary["command"]
+        assert {"config.yaml", "metrics.jsonl", "messages.csv", "report.html"} <= {path.name for path in run.iterdir()}
+    assert "1/2 cells" in said
+    assert "seed=1: " in said
+
+
+def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
+    folder, _ = swept
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/summary.json")}
+    said = io.StringIO()
+    # Names and places are not what a cell is.
+    run_sweep(asked("seed=0,1,2", "name=other", "evaluate.save_models=true"), folder, 1, 0, said)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [cell["status"] for cell in read(folder)["cells"]] == ["completed"] * 3
+    assert said.getvalue().count("cells") == 1
+
+
+def test_faults_are_told_before_anything_is_run(swept):
+    folder, _ = swept
+    before = read(folder)
+    with pytest.raises(SweepError, match=r"(?s)optimizer\.lr=-1.*and 1 more: .*optimizer\.lr: Input should be"):
+        run_sweep(asked("optimizer.lr=0.1,-1", "seed=5,6"), folder, 1, 0, io.StringIO())
+    assert read(folder) == before
+
+
+def test_a_place_is_no_axis():
+    with pytest.raises(ConfigError, match="data_dir cannot be an axis"):
+        check(Job({"overrides": "data_dir=a"}, 2, "", ("data_dir",)))
+
+
+def test_a_folder_is_one_sweeps_and_one_process_at_a_time(tmp_path):
+    with alone(tmp_path, "grid"):
+        (tmp_path / "sweep.json").write_text('{"name": "grid"}')
+        with pytest.raises(SweepError, match="another process works on the sweep"), alone(tmp_path, "grid"):
+            pass
+    with pytest.raises(SweepError, match="holds the sweep 'grid', not 'table2'"), alone(tmp_path, "table2"):
+        pass
+    with alone(tmp_path, "grid"):
+        pass
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
+    said = io.StringIO()
+    # How many samples there are is not known before the data are read.
+    record = run_sweep(asked("dataset.train_samples=9000,100", "seed=0"), tmp_path / "s", 1, 0, said)
+    assert [standing.status for standing in record.standings] == ["failed", "completed"]
+    assert "fewer than the 9000 asked for" in str(record.standings[0].reason)
+    assert "failed: dataset.train_samples=9000: " in said.getvalue()
+    definition = Definition("", {})
+    assert read(tmp_path / "s")["paper"] == definition.paper
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
+    folder = tmp_path / "sweep"
+    words = [*TINY, "rounds=40", "seed=range(0,6)", "--folder", str(folder), "--jobs", "2"]
+    command = [sys.executable, "-m", "apps.sweep", "grid", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    done = []
+    deadline = time.monotonic() + 240
+    while len(done) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+        done = [p for p in folder.glob("cells/*/summary.json") if load_summary(p.parent)["status"] == "completed"]
+    process.send_signal(how)
+    out, _ = process.communicate(timeout=60)
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
+    assert process.returncode == expected
+    if how != signal.SIGKILL:
+        assert b"the same command goes on" in out
+        assert {cell["status"] for cell in read(folder)["cells"]} == {"completed", "pending"}
+    before = {path: path.stat().st_mtime_ns for path in done}
+    again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
+    assert b"6 of 6 cells are finished" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert [cell["status"] for cell in read(folder)["cells"]] == ["completed"] * 6
