@@ -94,7 +94,8 @@ class Dispatcher(Generic[T]):
             Late peers -> the exchanges that they are moved past, as ``answered`` says it.
         """
         self._finished = list(found.finished)
-        self._handed_out = max(*found.finished, *found.repeats.values(), -1)
+        # Whoever failed had been asked for an exchange that it may have done, and that nobody else is to begin with.
+        self._handed_out = max(*found.finished, *found.repeats.values(), found.failed_in)
         self._failed = set()
         # A late peer is brought in below, as one that answers at last.
         answering = {peer for peer in found.late if found.finished[peer] >= 0}

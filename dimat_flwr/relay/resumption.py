@@ -38,11 +38,15 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     missed: set[tuple[int, int]] = set()
     without: set[tuple[int, int, int]] = set()
     began: dict[int, int] = {}
+    failed_in = -1
     for stamped in events:
         number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
         match stamped.event:
-            case Failure() | Vacant():
+            case Vacant():
                 failed.add(peer)
+            case Failure():
+                failed.add(peer)
+                failed_in = max(failed_in, -1 if number is None else number)
             case Joined() if number is not None:
                 failed.discard(peer)
                 began[peer] = number
@@ -62,7 +66,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 }
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
-    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began)
+    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, failed_in)
 
 
 def repeat_changes(plan: Plan, events: Iterable[Stamped]) -> None:
