@@ -69,6 +69,18 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, failed_in)
 
 
+def absences_told(events: Iterable[Stamped]) -> set[tuple[int, int]]:
+    """Return (source, reader) of which a run's record says that the reader went without the peer that is there now."""
+    found: set[tuple[int, int]] = set()
+    for stamped in events:
+        match stamped.event:
+            case Absent(reader=reader):
+                found.add((stamped.peer, reader))
+            case Joined():  # who comes into a place, or reads there, has met nobody's absence
+                found = {edge for edge in found if stamped.peer not in edge}
+    return found
+
+
 def repeat_changes(plan: Plan, events: Iterable[Stamped]) -> None:
     """Bring a run's plan to where its peers' coming and going had brought it, as its record says.
 
@@ -104,7 +116,7 @@ class Resumption:
         events = list(folder.earlier_events())
         self._told = what_was_told(events, plan)
         self._events = events
-        self._absences = {(s.peer, s.event.reader) for s in events if isinstance(s.event, Absent)}
+        self._absences = absences_told(events)
         self._claims = claims
         standings = [Standing() for _ in range(plan.peers)]
         for place, claim in claims.items():

@@ -13,7 +13,7 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.restoration import Restoration, Standing, find_out
-from dimat_flwr.relay.resumption import what_was_told
+from dimat_flwr.relay.resumption import absences_told, what_was_told
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
 from dimat_flwr.relay.turnover import Turnover
@@ -275,6 +275,14 @@ def test_after_a_cut_nobody_begins_with_an_exchange_that_a_lost_peer_was_asked_f
     assert turnover.take_in({2}) == [2]
     (joined,) = recorder.of(Joined)
     assert joined.round > 7, "else the record has it twice, and the old checkpoint is taken for the newcomer's answer"
+
+
+def test_after_a_cut_the_absence_of_the_peer_before_is_not_that_of_a_newcomer() -> None:
+    before = [Stamped(Absent(reader, "failed"), 3, peer, "merge") for peer, reader in ((1, 0), (1, 2), (2, 0), (0, 3))]
+    assert absences_told(before) == {(1, 0), (1, 2), (2, 0), (0, 3)}
+    joined = Stamped(Joined(), 5, 1, "merge")
+    assert absences_told([*before, joined]) == {(2, 0), (0, 3)}
+    assert absences_told([*before, joined, before[0]]) == {(1, 0), (2, 0), (0, 3)}
 
 
 def test_where_the_graph_cannot_be_drawn_it_stays_and_rows_are_scaled() -> None:
