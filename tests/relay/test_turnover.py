@@ -218,23 +218,24 @@ def test_who_comes_and_breaks_again_and_again_is_let_in_ever_less_often() -> Non
         assert set(peer.seen[-1].row.sources) == {0, 1, 2} - {peer.place}
 
 
-@pytest.mark.parametrize("comes", [3.0, 6.0, 9.0])
+@pytest.mark.parametrize("comes", [1.0, 5.0, 9.0])
 def test_a_newcomer_that_has_not_begun_is_not_late(comes: float) -> None:
     peers = [Mortal(place, 2 if place == 1 else None) for place in range(4)]
-    plan = make_plan(4, 24, algorithm=Twice())
-    life = Life(plan, peers, [(comes, 200, Mortal(1))], lambda place, instruction: 1.0 + place)
+    life = Life(make_plan(4, 8, algorithm=Often()), peers, [(comes, 200, Mortal(1))])
     assert life.survivors == [0, 1, 2, 3]
     assert life.recorder.of(Late) == [], "nobody was slow"
+    missed = [(s.peer, s.event.reader) for s in life.recorder.of(Absent)]
+    assert sorted(missed) == [(1, 0), (1, 2)], "each is told once"
     assert {reason for peer in peers for i in peer.seen for reason in i.absent.values()} == {"failed"}
 
 
-class Twice:
-    """Two exchanges a round along the topology."""
+class Often:
+    """Five exchanges a round along the topology."""
 
     sums = "rows"
 
     def exchanges(self, view: RoundView) -> list[Exchange]:
-        return [Exchange("one", view.mixing), Exchange("two", view.mixing)]
+        return [Exchange(f"merge-{k}", view.mixing) for k in range(5)]
 
 
 class Unlucky(Mortal):
