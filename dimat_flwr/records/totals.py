@@ -250,7 +250,7 @@ class Totals:
         measured, with ``..._spread`` and ``..._peers``), ``consensus_distance_<stage>``, ``gradient_norm``,
         ``units_moved`` (group -> share).
         """
-        gaps = [(lost, came) for (_, lost), came in self._gaps.items()]
+        gaps: list[tuple[int, float]] = [(lost, came) for (_, lost), came in self._gaps.items()]
         gaps += [(lost, math.inf) for lost in self.lost_peers.values()]
         return [
             self._rounds[number].row(number, sum(lost <= number < came for lost, came in gaps))

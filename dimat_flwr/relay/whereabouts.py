@@ -112,7 +112,7 @@ class Whereabouts:
             self._waiting[node] = claim
             if not self._is_vacant(claim, away, busy):
                 place = "a place" if claim.place < 0 else f"place {claim.place}"
-                _log.warning("node %d came during the run and waits for %s to be vacant", node, place)
+                _log.warning("node %d came during the run and waits to be let into %s", node, place)
         moved = []
         # A SuperNode that was killed and started anew is here before Flower notices that the old one is gone.
         for node, claim in sorted(self._waiting.items()):
