@@ -159,11 +159,14 @@ class Totals:
         self.lost_peers: dict[int, int] = {}
         self.vacant: set[int] = set()
         self.joined: dict[int, int] = {}
+        self._gaps: dict[tuple[int, int], int] = {}  # (place, round in which it was lost) -> round of who came
+        self._gap: dict[int, int] = {}  # place -> the round in which the one before its newcomer was lost
         self.bytes_total = self.instrument_bytes_total = 0
         self.trained = False
         self._rounds: defaultdict[int, RoundTotals] = defaultdict(RoundTotals)
         self._finals: dict[int, Final] = {}
         self._privacy: dict[int, Privacy] = {}
+        self._privacy_before: dict[int, Privacy] = {}  # place -> the largest of those in whose place another came
         self._failures: list[dict[str, Any]] = []
         self._others: list[dict[str, Any]] = []
         self._problems = 0
@@ -205,15 +208,24 @@ class Totals:
             case Vacant():
                 self.vacant.add(peer)
             case Joined():
-                self.lost_peers.pop(peer, None)
-                self.vacant.discard(peer)
-                self.joined[peer] = stamped.round
+                self._took_a_place(peer, stamped.round)
             case Late():
                 entry.late += 1
                 self._problem(stamped, self._others)
             case Rejected():
                 entry.rejected += 1
                 self._problem(stamped, self._others)
+
+    def _took_a_place(self, peer: int, round: int) -> None:
+        if peer in self.lost_peers:
+            self._gap[peer] = self.lost_peers.pop(peer)
+            if peer in self._privacy:  # a newcomer is another device, perhaps, and tells of its own samples
+                both = [self._privacy.pop(peer), *filter(None, [self._privacy_before.get(peer)])]
+                self._privacy_before[peer] = max(both, key=_epsilon)
+        if peer in self._gap:  # also one of whom it is said that it begins later, after all
+            self._gaps[peer, self._gap[peer]] = round
+        self.vacant.discard(peer)
+        self.joined[peer] = round
 
     def add_bytes(self, round_number: int, count: int, exchange: str = "") -> None:
         """Take bytes that went along an edge in an exchange; those that serve instruments are counted apart."""
@@ -229,7 +241,8 @@ class Totals:
 
         Its keys: ``round``; ``accuracy_<stage>``, ``local_accuracy_<stage>`` (percent), ``loss_<stage>`` (test set) and
         ``loss`` (of training): means over the peers that reported them, None where none did, each with ``..._spread``,
-        the standard deviation; ``peers``: how many evaluated, trained or merged; ``lost``: how many had failed by then;
+        the standard deviation; ``peers``: how many evaluated, trained or merged; ``lost``: how many had failed by then
+        and had nobody come into their place;
         ``failures``, ``late``, ``rejected``: how many in this round; ``bytes``: sent over all edges;
         ``instrument_bytes``: sent besides, for instruments; ``units_moved``: the mean share of units that aligning a
         neighbour moved, None where nobody did; ``observed``: what those found, see ``instruments``, as far
@@ -237,9 +250,11 @@ class Totals:
         measured, with ``..._spread`` and ``..._peers``), ``consensus_distance_<stage>``, ``gradient_norm``,
         ``units_moved`` (group -> share).
         """
-        when = sorted(self.lost_peers.values())
+        gaps: list[tuple[int, float]] = [(lost, came) for (_, lost), came in self._gaps.items()]
+        gaps += [(lost, math.inf) for lost in self.lost_peers.values()]
         return [
-            self._rounds[number].row(number, sum(lost <= number for lost in when)) for number in sorted(self._rounds)
+            self._rounds[number].row(number, sum(lost <= number < came for lost, came in gaps))
+            for number in sorted(self._rounds)
         ]
 
     def by_peer(self, column: str, peers: int | None = None) -> NDArray[np.float64]:
@@ -276,16 +291,16 @@ class Totals:
         }
 
     def privacy(self) -> dict[str, Any] | None:
-        """Return the largest epsilon that a peer told last, and for which ``delta``; None in a run without privacy.
+        """Return the largest epsilon that a device told last, and for which ``delta``; None in a run without privacy.
 
         ``epsilon`` is None if there is no bound for one of them.
         """
-        if not self._privacy:
+        told = [*self._privacy.values(), *self._privacy_before.values()]
+        if not told:
             return None
-        bounds = [math.inf if told.epsilon is None else told.epsilon for told in self._privacy.values()]
-        largest = max(bounds)
-        delta = max(told.delta for told in self._privacy.values())
-        return {"epsilon": largest if math.isfinite(largest) else None, "delta": delta, "peers": len(bounds)}
+        largest, delta = max(map(_epsilon, told)), max(one.delta for one in told)
+        peers = len(self._privacy.keys() | self._privacy_before.keys())
+        return {"epsilon": largest if math.isfinite(largest) else None, "delta": delta, "peers": peers}
 
     def problems(self) -> tuple[list[dict[str, Any]], int]:
         """Return failures, late peers and rejected payloads, as many as a summary shows, and how many there were."""
@@ -299,6 +314,10 @@ class Totals:
             if len(line.get("error", "")) > _SHOWN_TEXT:
                 line["error"] = "... " + line["error"][-_SHOWN_TEXT:]
             among.append(line)
+
+
+def _epsilon(told: Privacy) -> float:
+    return math.inf if told.epsilon is None else told.epsilon
 
 
 def _put(among: dict[str, PeerFigures], column: str, peer: int, value: float | None) -> None:

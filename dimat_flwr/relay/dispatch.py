@@ -94,7 +94,8 @@ class Dispatcher(Generic[T]):
             Late peers -> the exchanges that they are moved past, as ``answered`` says it.
         """
         self._finished = list(found.finished)
-        self._handed_out = max(*found.finished, *found.repeats.values(), -1)
+        # Whoever failed had been asked for an exchange that it may have done, and that nobody else is to begin with.
+        self._handed_out = max(*found.finished, *found.repeats.values(), found.failed_in)
         self._failed = set()
         # A late peer is brought in below, as one that answers at last.
         answering = {peer for peer in found.late if found.finished[peer] >= 0}
@@ -284,6 +285,10 @@ class Dispatcher(Generic[T]):
             wait.readers_seen += 1
         return None
 
+    def _is_nobody(self, peer: int, number: int) -> bool:
+        """Whether nobody was in a place to publish for an exchange: who was has failed, who comes has not begun."""
+        return peer in self._failed or (self._is_new(peer) and self._next[peer] >= number)
+
     def _is_new(self, peer: int) -> bool:
         return peer in self._newcomers and self._finished[peer] < 0
 
@@ -322,7 +327,7 @@ class Dispatcher(Generic[T]):
                 payloads[source] = content
             elif answered:
                 absent[source] = "rejected"
-            elif source in self._failed and not self._mailbox.pushed_out(source, number, peer):
+            elif self._is_nobody(source, number) and not self._mailbox.pushed_out(source, number, peer):
                 absent[source] = "failed"
             else:
                 absent[source] = "late"

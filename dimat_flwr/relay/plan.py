@@ -103,6 +103,7 @@ class Plan(Sequence[PlannedExchange]):
                 with_edges.sort(key=lambda planned: planned.sums == "none")
                 self._first = with_edges[0] if with_edges else None
         self._checked[len(places)] = 0
+        self._require_observer(places)
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
         if self._needs_one_mixing:
@@ -139,6 +140,11 @@ class Plan(Sequence[PlannedExchange]):
         for held in [number for number in self._held if number >= round]:
             del self._held[held]
         return {peer: self._numbers[round, planned[place].name] for peer, place in begun.items()}
+
+    @property
+    def everybody(self) -> set[int]:
+        """The places in which anybody was from the beginning, or came into."""
+        return {place for epoch in self._epochs for place in epoch.places}
 
     @property
     def latest(self) -> Epoch:
@@ -309,6 +315,17 @@ class Plan(Sequence[PlannedExchange]):
         """The last round in which peers act."""
         everybody = self._layout(len(self._epochs[0].places))
         return self.rounds + 1 if everybody.acts(self.rounds + 1) else self.rounds
+
+    def _require_observer(self, places: Sequence[int]) -> None:
+        """Refuse a run that is to be observed by a peer whose place is vacant: it would go on without a word."""
+        for round in range(self.rounds + 2) if len(places) < self.peers else ():
+            wanted = self._layout(self.peers).observed(round, self._end)
+            for before, after in zip(wanted, observed_among(wanted, places), strict=True):
+                if before.mixing.edge_count and not after.mixing.edge_count:
+                    raise PlanError(
+                        "the peer that instruments bring all models to is not there when the run begins: start its "
+                        "SuperNode, set instruments.observer to a place that is taken, or choose instruments=none"
+                    )
 
     def _require_fit(self, peers: int, since: int, epochs: Sequence[Epoch]) -> None:
         """Refuse a number of peers over which not all later rounds are laid out as before."""

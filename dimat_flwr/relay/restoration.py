@@ -45,6 +45,7 @@ class Told:
         missed: (source, reader) that went without each other at some time.
         without: (source, reader, exchange) in which the reader did not wait for the source.
         began: peer that came during the run -> the exchange that it began with; what is said of it is from there on.
+        failed_in: the latest exchange in which a peer was when it failed, also one into whose place another came.
     """
 
     failed: frozenset[int] = frozenset()
@@ -53,6 +54,7 @@ class Told:
     missed: frozenset[tuple[int, int]] = frozenset()
     without: frozenset[tuple[int, int, int]] = frozenset()
     began: Mapping[int, int] = field(default_factory=dict)
+    failed_in: int = -1
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Restoration(Generic[T]):
         undelivered: (name of exchange, source, reader): who may not have got what was published last.
         end: how many exchanges, from the first, are those of the run so far.
         newcomers: peers that came during the run.
+        failed_in: the latest exchange that a peer was asked for which has failed in it.
     """
 
     finished: Sequence[int]
@@ -101,6 +104,7 @@ class Restoration(Generic[T]):
     undelivered: Collection[tuple[str, int, int]]
     end: int
     newcomers: Collection[int] = ()
+    failed_in: int = -1
 
     def keeps(self, peer: int) -> list[int]:
         """Return the exchanges of a peer whose checkpoints are gone on from, ascending."""
@@ -189,6 +193,7 @@ class _Search:
             undelivered=self._undelivered(),
             end=self._end,
             newcomers=sorted(self._told.began.keys() - self._told.failed),
+            failed_in=min(self._told.failed_in, self._end - 1),
         )
 
     def _jump(self, peer: int, number: int) -> int:

@@ -38,11 +38,15 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     missed: set[tuple[int, int]] = set()
     without: set[tuple[int, int, int]] = set()
     began: dict[int, int] = {}
+    failed_in = -1
     for stamped in events:
         number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
         match stamped.event:
-            case Failure() | Vacant():
+            case Vacant():
                 failed.add(peer)
+            case Failure():
+                failed.add(peer)
+                failed_in = max(failed_in, -1 if number is None else number)
             case Joined() if number is not None:
                 failed.discard(peer)
                 began[peer] = number
@@ -62,7 +66,19 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 }
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
-    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began)
+    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, failed_in)
+
+
+def absences_told(events: Iterable[Stamped]) -> set[tuple[int, int]]:
+    """Return (source, reader) of which a run's record says that the reader went without the peer that is there now."""
+    found: set[tuple[int, int]] = set()
+    for stamped in events:
+        match stamped.event:
+            case Absent(reader=reader):
+                found.add((stamped.peer, reader))
+            case Joined():  # who comes into a place, or reads there, has met nobody's absence
+                found = {edge for edge in found if stamped.peer not in edge}
+    return found
 
 
 def repeat_changes(plan: Plan, events: Iterable[Stamped]) -> None:
@@ -100,7 +116,7 @@ class Resumption:
         events = list(folder.earlier_events())
         self._told = what_was_told(events, plan)
         self._events = events
-        self._absences = {(s.peer, s.event.reader) for s in events if isinstance(s.event, Absent)}
+        self._absences = absences_told(events)
         self._claims = claims
         standings = [Standing() for _ in range(plan.peers)]
         for place, claim in claims.items():

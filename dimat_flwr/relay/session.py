@@ -96,7 +96,7 @@ def _relay(
     survivors = loop.run()
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
-    return None if len(survivors) == len(places) else plan.parts(survivors)
+    return None if plan.everybody == set(survivors) else plan.parts(survivors)
 
 
 def _leave_vacant(vacant: Sequence[int], plan: Plan, folder: RunFolder) -> None:

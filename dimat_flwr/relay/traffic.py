@@ -195,6 +195,8 @@ class RelayLoop:
 
     def _record_sent(self, entry: _Pending) -> None:
         dispatch, planned = entry.dispatch, entry.planned
+        if dispatch.joins:  # until now it was the one before it in its place whom others went without
+            self._told = {edge for edge in self._told if dispatch.peer not in edge}
         for source, envelope in dispatch.payloads.items():
             self._recorder.edge_bytes(planned.round, planned.name, source, dispatch.peer, envelope.size)
             if planned.handler != "instruments":
@@ -238,7 +240,6 @@ class RelayLoop:
         waiting = self._whereabouts.newcomers(self._turnover.open_places())
         for place in self._turnover.take_in(waiting) if waiting else ():
             self._whereabouts.settle(place, waiting[place])
-            self._told = {(source, reader) for source, reader in self._told if place not in (source, reader)}
 
     def _send_again(self, entry: _Pending, now: float) -> None:
         if self._put_under_way(replace(entry, since=now)):

@@ -36,6 +36,7 @@ class Whereabouts:
         self._asked: dict[str, int] = {}  # message -> the stranger it went to
         self._waiting: dict[int, Claim] = {}  # strangers whose place is not vacant, or not yet
         self._known = set(places)
+        self._came: set[int] = set()  # places that a newcomer was let into
         self._connected: set[int] = set()
         self._looked = float("-inf")
 
@@ -64,7 +65,13 @@ class Whereabouts:
         return sorted({*moved, *(peer for peer in away if self._places[peer] in self._connected)})
 
     def leave(self, peer: int) -> None:
-        """Take note that a peer is out, and its place nobody's."""
+        """Take note that a peer is out, and its place nobody's.
+
+        A newcomer may have failed because its sources had gone: it is asked again, and waits until a place is open.
+        """
+        if peer in self._came:
+            self._came.discard(peer)
+            self._known.discard(self._places[peer])
         self._places[peer] = NOBODY
 
     def newcomers(self, open_places: Collection[int]) -> dict[int, int]:
@@ -81,6 +88,7 @@ class Whereabouts:
         """Let a newcomer have a place."""
         del self._waiting[node]
         self._places[place] = node
+        self._came.add(place)
 
     def is_connected(self, peer: int) -> bool:
         """Whether the peer's node was there at the last look."""
@@ -104,7 +112,7 @@ class Whereabouts:
             self._waiting[node] = claim
             if not self._is_vacant(claim, away, busy):
                 place = "a place" if claim.place < 0 else f"place {claim.place}"
-                _log.warning("node %d came during the run and waits for %s to be vacant", node, place)
+                _log.warning("node %d came during the run and waits to be let into %s", node, place)
         moved = []
         # A SuperNode that was killed and started anew is here before Flower notices that the old one is gone.
         for node, claim in sorted(self._waiting.items()):

@@ -170,6 +170,14 @@ def test_a_run_begins_with_fewer_than_its_places_and_is_gone_on_with(tmp_path: P
     assert [event["peer"] for event in found.events("vacant")] == [1, 4]
 
 
+def test_a_run_is_not_in_parts_because_a_place_is_vacant_and_the_graph_is_small(tmp_path: Path) -> None:
+    overrides = f"{QUICK} relay.min_peers=3 schedule.share=0.1"
+    settings = settings_of(tmp_path, overrides, **{**TABLE, "rounds": 1, "schedule": "partial"})
+    summary = lived(settings, 5, comes={1: 10**9}).summary
+    assert (summary["vacant"], summary["lost_peers"]) == ([1], {})
+    assert (summary["status"], summary["parts"]) == ("completed", None), "as where all five are there"
+
+
 def test_too_few_are_too_few(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, f"{QUICK} relay.min_peers=3", **TABLE)
     with pytest.raises(MembershipError, match="2 peers are connected, the run needs at least 3"):

@@ -13,9 +13,11 @@ from dimat_flwr.events import (
     Failure,
     Final,
     GradientNorm,
+    Joined,
     Late,
     Merge,
     Note,
+    Privacy,
     Rejected,
     Stamped,
     Training,
@@ -205,6 +207,22 @@ def test_peers_that_were_lost_stay_counted_in_every_round_after():
     assert [(entry["peers"], entry["lost"], entry["failures"]) for entry in rounds] == [
         (3, 0, 0), (3, 0, 0), (2, 1, 1), (2, 1, 0),
     ]  # fmt: skip
+
+
+def test_a_peer_in_whose_place_another_came_was_lost_in_the_rounds_between():
+    events = [(peer, number, Training(1.0, 1, 1, 0.1)) for number in range(8) for peer in range(2)]
+    events += [(1, 2, Failure("broken")), (1, 4, Joined()), (1, 5, Joined()), (1, 7, Failure("broken again"))]
+    totals = totals_of(events)
+    assert [entry["lost"] for entry in totals.rounds()] == [0, 0, 1, 1, 1, 0, 0, 1]
+    assert totals.lost_peers == {1: 7}
+
+
+def test_what_a_lost_device_told_of_its_samples_stays_told():
+    told = [(0, 1, Privacy(2.0, 1e-5, 10)), (1, 1, Privacy(5.0, 1e-5, 30)), (1, 2, Failure("broken"))]
+    another = [(1, 4, Joined()), (1, 4, Privacy(1.0, 1e-5, 4))]
+    assert totals_of(told + another).privacy() == {"epsilon": 5.0, "delta": 1e-5, "peers": 2}
+    the_same = [(1, 4, Joined()), (1, 4, Privacy(6.0, 1e-5, 34))]
+    assert totals_of(told + the_same).privacy() == {"epsilon": 6.0, "delta": 1e-5, "peers": 2}
 
 
 def test_problems_are_limited_failures_first_and_long_errors_keep_their_end():

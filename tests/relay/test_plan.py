@@ -263,6 +263,14 @@ def test_instruments_observe_at_the_end_of_rounds_and_are_no_part_of_the_graph()
     ]  # fmt: skip
 
 
+def test_who_observes_must_be_there_when_the_run_begins():
+    found = plan(instruments=Instruments(consensus=True, observer=2))
+    found.begin_with([0, 2, 3])
+    assert found[1].mixing.edges == [(0, 2), (3, 2)]
+    with pytest.raises(PlanError, match=r"set instruments\.observer to a place that is taken"):
+        found.begin_with([0, 1, 3])
+
+
 def test_instruments_without_models_and_none_add_nothing():
     assert len(plan(instruments=Instruments(alignment=True))) == len(plan(instruments=Instruments())) == len(plan())
     assert plan().last_act == 3

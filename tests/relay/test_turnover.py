@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 from flwr.app import RecordDict
 
-from dimat_flwr.events import Absent, Failure, Joined, Late, Redrawn
+from dimat_flwr.events import Absent, Evaluation, Failure, Joined, Late, PeerEvent, Redrawn, Stamped
+from dimat_flwr.relay.dispatch import Dispatcher
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
+from dimat_flwr.relay.restoration import Restoration, Standing, find_out
+from dimat_flwr.relay.resumption import absences_told, what_was_told
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
+from dimat_flwr.relay.turnover import Turnover
 from dimat_flwr.relay.whereabouts import NOBODY
 from dimat_flwr.topology import Exchange, Mixing, RoundView
 from dimat_flwr.topology.chain import Chain
@@ -212,6 +216,74 @@ def test_who_comes_and_breaks_again_and_again_is_let_in_ever_less_often() -> Non
         assert peer is not None
         assert peer.seen[-1].round == 64
         assert set(peer.seen[-1].row.sources) == {0, 1, 2} - {peer.place}
+
+
+@pytest.mark.parametrize("comes", [1.0, 5.0, 9.0])
+def test_a_newcomer_that_has_not_begun_is_not_late(comes: float) -> None:
+    peers = [Mortal(place, 2 if place == 1 else None) for place in range(4)]
+    life = Life(make_plan(4, 8, algorithm=Often()), peers, [(comes, 200, Mortal(1))])
+    assert life.survivors == [0, 1, 2, 3]
+    assert life.recorder.of(Late) == [], "nobody was slow"
+    missed = [(s.peer, s.event.reader) for s in life.recorder.of(Absent)]
+    assert sorted(missed) == [(1, 0), (1, 2)], "each is told once"
+    assert {reason for peer in peers for i in peer.seen for reason in i.absent.values()} == {"failed"}
+
+
+class Often:
+    """Five exchanges a round along the topology."""
+
+    sums = "rows"
+
+    def exchanges(self, view: RoundView) -> list[Exchange]:
+        return [Exchange(f"merge-{k}", view.mixing) for k in range(5)]
+
+
+class Unlucky(Mortal):
+    """Gets no model when it comes first, and is connected all the time."""
+
+    unlucky = True
+
+    def work(self, instruction: Instruction) -> RecordDict:
+        if self.unlucky:
+            self.unlucky = False
+            raise OSError("no neighbour's model has arrived")
+        return super().work(instruction)
+
+
+def test_a_newcomer_that_had_bad_luck_is_asked_again_though_it_never_went() -> None:
+    newcomer = Unlucky(3)
+    life = Life(make_plan(4, 40), [Mortal(0), Mortal(1), Mortal(2), None], [(2.0, 200, newcomer)])
+    assert life.survivors == [0, 1, 2, 3]
+    assert (newcomer.asked, len(life.recorder.of(Joined)), len(life.recorder.of(Failure))) == (2, 2, 1)
+    assert newcomer.seen[-1].round == 40
+
+
+def test_after_a_cut_nobody_begins_with_an_exchange_that_a_lost_peer_was_asked_for() -> None:
+    plan, last = make_plan(5, 20), [4, 5, 6, 5, 4]
+
+    def told(event: PeerEvent | Failure, peer: int, number: int) -> Stamped:
+        return Stamped(event, plan.round_of(number), peer, plan.name_of(number))
+
+    events = [told(Evaluation("after_merge", 50.0), p, n) for p, done in enumerate(last) for n in range(done + 1)]
+    events.append(told(Failure("no answer"), 2, 7))  # its machine may have done 7, and have a checkpoint of it
+    standings = [Standing(frozenset(range(done + 1))) if p != 2 else Standing() for p, done in enumerate(last)]
+    found: Restoration[str] = find_out(plan, standings, what_was_told(events, plan), nobody_is_late=False)
+    dispatcher: Dispatcher[str] = Dispatcher(plan, 5)
+    dispatcher.restore(found, 0.0)
+    recorder = ListRecorder()
+    turnover = Turnover(plan, dispatcher, ANYBODY, recorder)
+    turnover.restore(events)
+    assert turnover.take_in({2}) == [2]
+    (joined,) = recorder.of(Joined)
+    assert joined.round > 7, "else the record has it twice, and the old checkpoint is taken for the newcomer's answer"
+
+
+def test_after_a_cut_the_absence_of_the_peer_before_is_not_that_of_a_newcomer() -> None:
+    before = [Stamped(Absent(reader, "failed"), 3, peer, "merge") for peer, reader in ((1, 0), (1, 2), (2, 0), (0, 3))]
+    assert absences_told(before) == {(1, 0), (1, 2), (2, 0), (0, 3)}
+    joined = Stamped(Joined(), 5, 1, "merge")
+    assert absences_told([*before, joined]) == {(2, 0), (0, 3)}
+    assert absences_told([*before, joined, before[0]]) == {(1, 0), (2, 0), (0, 3)}
 
 
 def test_where_the_graph_cannot_be_drawn_it_stays_and_rows_are_scaled() -> None:
