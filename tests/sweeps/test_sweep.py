@@ -118,6 +118,11 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert read(tmp_path / "s")["paper"] == definition.paper
 
 
+def _hear_interrupts() -> None:
+    """Undo what a shell does to commands that it starts in the background: they ignore SIGINT, and so do their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
@@ -125,7 +130,9 @@ def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
     words = [*TINY, "rounds=40", "seed=range(0,6)", "--folder", str(folder), "--jobs", "2"]
     command = [sys.executable, "-m", "apps.sweep", "grid", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
+    )
     done = []
     deadline = time.monotonic() + 240
     while len(done) < 2 and time.monotonic() < deadline and process.poll() is None:
