@@ -119,7 +119,7 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 
 def _hear_interrupts() -> None:
-    """Undo what a shell does to commands that it starts in the background: they ignore SIGINT, and so do their children."""
+    """Undo what a shell does to what it starts in the background: to ignore SIGINT, as their children then do."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
