@@ -28,7 +28,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the federation is the tests'
 
-from tests.e2e.federation import SUPERLINK, Federation, StoppedError, Submitted, free_port, name
+from tests.e2e.federation import SUPERLINK, Federation, StoppedError, Submitted, free_ports, name
 from tests.e2e.traces import Traces
 
 VICTIM = 1
@@ -191,8 +191,8 @@ def stranger(parts: Federation, run: Submitted) -> str:
     log = keys / "log"
     with log.open("wb") as file:  # a file, not a pipe: what the SuperNode has started outlives it by a moment
         refused = subprocess.run(
-            parts.supernode_command(keys, free_port()), env=parts.environment("stranger"), stdout=file, stderr=file,
-            timeout=120, check=False,
+            parts.supernode_command(keys, *free_ports(1)), env=parts.environment("stranger"),
+            stdout=file, stderr=file, timeout=120, check=False,
         )  # fmt: skip
     said = re.findall(r"Exit Code: \d+|\[code: \d+\][^\n]*", log.read_text(errors="replace"))
     if refused.returncode == 0 or len(said) < 2:

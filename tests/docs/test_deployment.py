@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.docs.markdown import ROOT, blocks, commands, read, section
-from tests.e2e.federation import end, free_port
+from tests.e2e.federation import end, free_ports
 
 DEPLOY = ROOT / "deploy"
 TEXT = read("docs/deployment.md")
@@ -130,7 +130,7 @@ def test_the_trial_runs_word_for_word(tmp_path: Path) -> None:
     """The section's blocks in one shell, at the root of the clone; only the folder and the port are others'."""
     script = "\n".join(blocks(section(TEXT, "On one machine first"), "bash"))
     assert script.count("port=9091\n") == 1
-    script = script.replace("port=9091\n", f"port={free_port()}\n")
+    script = script.replace("port=9091\n", f"port={free_ports(1)[0]}\n")
     environment = {
         **os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
         "FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_TELEMETRY_ENABLED": "0", "COLUMNS": "120",

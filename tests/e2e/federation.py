@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,8 +65,8 @@ class Federation:
         self.home.mkdir(parents=True, exist_ok=True)
         self.logs = self.logs or self.home / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.results, self.port = self.home / SUPERLINK / "results", free_port()
-        self._ports = {device: free_port() for device in range(self.devices)}
+        self.results = self.home / SUPERLINK / "results"
+        self.port, *self._ports = free_ports(1 + self.devices)
         try:
             self._set_up()
             self.start_superlink()
@@ -365,11 +365,13 @@ def end(home: Path) -> None:
             os.kill(process, signal.SIGKILL)
 
 
-def free_port() -> str:
-    """Return a port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
+def free_ports(count: int) -> list[str]:
+    """Return ports that nobody listens on, no two alike: one that is let go may be given again at once."""
+    with ExitStack() as held:
+        found = [held.enter_context(socket.socket()) for _ in range(count)]
+        for free in found:
+            free.bind(("127.0.0.1", 0))
+        return [str(free.getsockname()[1]) for free in found]
 
 
 def wait_for_health(url: str, process: subprocess.Popen[bytes], log: Path, verify: Any = True) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.e2e.federation import free_port, wait_for_health
+from tests.e2e.federation import free_ports, wait_for_health
 from tests.in_process_app import run_app
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start a SuperLink on a port and in a FLWR_HOME of its own and end it, with all its children, afterwards."""
     home = tmp_path_factory.mktemp("flower")
-    port, control = free_port(), free_port()
+    port, control = free_ports(2)
     environment = {
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
