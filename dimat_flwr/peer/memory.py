@@ -46,13 +46,8 @@ def require_checkpoints(config: Config, instruction: Instruction, place: int) ->
     """Return where a peer of a run that is gone on with keeps its checkpoints.
 
     Raises:
-        PeerSetupError: it keeps none, or does not know which are its own.
+        PeerSetupError: it keeps none.
     """
-    if place < 0:
-        raise PeerSetupError(
-            "this peer does not know which checkpoints are its own: give its SuperNode the partition-id in "
-            f"--node-config that the names of its files in the run's folder have, such as peer-0 in {instruction.run}"
-        )
     folder = checkpoint_folder(config, replace(instruction, peer=place))
     if folder is None:
         raise PeerSetupError(

@@ -68,7 +68,7 @@ def _set_up(config: Config, instruction: Instruction, node_config: Scalars, stat
     own = load_state(state)
     kept: list[int] = []
     lost: list[int] = []
-    if instruction.resumed:
+    if instruction.resumed and place >= 0:  # who does not know its place comes new, or cannot go on: the relay says so
         kept, lost, trust = require_checkpoints(config, instruction, place).survey()
         if trust is not None and not own.trust.nonce:  # the others know this peer by these
             own.trust = Trust(secret=trust.secret, nonce=trust.nonce)

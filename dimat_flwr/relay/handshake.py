@@ -1,13 +1,12 @@
-"""Before anything is trained: wait for the nodes, ask each whether it can take part and which place it has."""
+"""What the relay asks before anything is trained: whether a node can take part, and which place it has."""
 
-from collections.abc import Collection, Iterator
-from logging import getLogger
+from collections.abc import Iterator
 
 from flwr.app import RecordDict
 
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.envelope import RunFacts
-from dimat_flwr.relay.membership import Claim, MembershipError, SetupError, assign_places
+from dimat_flwr.relay.membership import Claim, MembershipError, SetupError
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.security.identity import IdentityError, read_introduction
@@ -15,78 +14,25 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import ReportError, read_report
 
-_JOIN_POLL_S = 1.0
-_log = getLogger("flwr")
+JOIN_POLL_S = 1.0  # between two looks at who is connected
+_FEWEST = 2
 
 
-def wait_for_nodes(post: Post, settings: RelaySettings, clock: Clock, without: int = 0) -> list[int]:
-    """Return the nodes of the run, ascending, once all are connected that are set but ``without``.
-
-    When the time set is over ``min_peers`` are enough; so they are at once in a simulation, where nobody comes later.
+def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
+    """Return how many places a run has whose ``relay.peers`` is not set: as many as nodes are connected, at least two.
 
     Raises:
-        MembershipError: they are not there either.
+        MembershipError: there are not two when ``join_timeout`` is over; in a simulation, where nobody comes later.
     """
-    wanted, deadline = max(1, (settings.peers or 2) - without), clock.now() + settings.join_timeout
-    all_wanted = wanted
-    nodes = post.nodes()
-    while len(nodes) < wanted:
-        is_over = clock.now() > deadline or (post.simulation and bool(nodes))
-        if is_over and settings.min_peers is not None:
-            wanted = min(wanted, settings.min_peers)
-        if is_over and len(nodes) < wanted:
+    deadline = clock.now() + settings.join_timeout
+    while (found := len(post.nodes())) < _FEWEST:
+        if clock.now() > deadline or (post.simulation and found):
             raise MembershipError(
-                f"{len(nodes)} peer{'s are' if len(nodes) != 1 else ' is'} connected, the run needs at least "
-                f'{wanted}; in a simulation pass --federation-config "num-supernodes={wanted}", '
-                "in a deployment start more SuperNodes or lower relay.peers"
+                f"{found} peer{' is' if found == 1 else 's are'} connected, the run needs at least {_FEWEST}; in a "
+                f'simulation pass --federation-config "num-supernodes={_FEWEST}", in a deployment start more SuperNodes'
             )
-        if not is_over:
-            clock.sleep(_JOIN_POLL_S)
-            nodes = post.nodes()
-    if len(nodes) < all_wanted:
-        _log.warning("the run begins with %d of %d peers", len(nodes), all_wanted)
-    return nodes[: settings.peers]
-
-
-def agree_on_places(
-    post: Post,
-    nodes: list[int],
-    facts: RunFacts,
-    settings: RelaySettings,
-    clock: Clock,
-    without: Collection[int] = (),
-) -> tuple[list[int], dict[int, Claim]]:
-    """Return the node of every place in the topology, from the nodes' own answers, and each place's answer.
-
-    Args:
-        post: the way to the nodes.
-        nodes: who is asked.
-        facts: the run's constants.
-        settings: how long to wait.
-        clock: what time it is.
-        without: places that may stay empty, see ``assign_places``.
-
-    Raises:
-        SetupError: a node cannot take part, or does not answer.
-        MembershipError: conflicting places.
-    """
-    waiting: dict[str, int] = {}
-    claims: list[Claim] = []
-    for node in nodes:
-        message_id = post.send(node, names.SETUP_MESSAGE, hello(facts))
-        if message_id:
-            waiting[message_id] = node
-        else:
-            claims.append(Claim(node, -1, "Flower refused the first message to it; is the node still connected?"))
-    for node, reply in answers(post, waiting, settings, clock):
-        claims.append(claim_of(node, reply))
-    if facts.resumed:  # nothing is asked of a peer that is out, so it need not be able to do anything
-        claims = [claim for claim in claims if not (claim.problem and claim.place in without)]
-    # In order of place and node, so that places and errors do not depend on who answered first.
-    places = assign_places(sorted(claims, key=lambda claim: (claim.place, claim.node)), facts.peers, without)
-    _log.info("%d peers are ready", len(claims))
-    by_node = {claim.node: claim for claim in claims}
-    return places, {place: by_node[node] for place, node in enumerate(places) if node in by_node}
+        clock.sleep(JOIN_POLL_S)
+    return found
 
 
 def answers(post: Post, waiting: dict[str, int], settings: RelaySettings, clock: Clock) -> Iterator[tuple[int, Reply]]:

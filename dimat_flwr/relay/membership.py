@@ -1,7 +1,8 @@
 """Which Flower node is which peer, and whether every one of them can do what the run will ask for."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from dimat_flwr.events import clip
 
@@ -38,43 +39,110 @@ class Claim:
     lost: tuple[int, ...] = ()
 
 
-def assign_places(claims: Sequence[Claim], peers: int, without: Collection[int] = ()) -> list[int]:
-    """Return the node of every place in the topology: claimed places first, the others in the order given.
+@dataclass(frozen=True)
+class Seating:
+    """Who has which place, as far as nodes have answered.
 
-    Args:
-        claims: the nodes' answers.
-        peers: number of places.
-        without: places that may stay empty, because their peers have failed before; their node is -1 then.
-
-    Raises:
-        SetupError: a node cannot take part, or some sign or seal and others do not.
-        MembershipError: two nodes claim one place, or one claims a place that does not exist, or nobody claims one.
+    Attributes:
+        peers: how many places there are.
+        taken: place -> the node in it; of those that are out of the run too, where somebody claims one.
+        rivals: place -> the nodes that all claim it, none of which is in ``taken``.
+        beyond: who claims a place that there is not.
+        unplaced: who claims none where a place has to be claimed.
+        spare: who else has none.
+        empty: the places that are needed and that nobody claims, ascending.
     """
-    require_no_problem(claims)
-    _require_one_mode(claims)
-    places: dict[int, int] = {}
-    for claim in claims:
-        if claim.place < 0:
-            continue
-        if claim.place >= peers:
-            raise MembershipError(
-                f"node {claim.node} claims place {claim.place}, but {peers} peers have places 0 to {peers - 1}; "
-                "give every SuperNode its own partition-id in --node-config, counting from 0"
+
+    peers: int
+    taken: Mapping[int, Claim]
+    rivals: Mapping[int, Sequence[Claim]]
+    beyond: Sequence[Claim]
+    unplaced: Sequence[Claim]
+    spare: Sequence[Claim]
+    empty: Sequence[int]
+
+    @classmethod
+    def of(cls, claims: Sequence[Claim], peers: int, without: Collection[int] = (), *, by_claim: bool = False) -> Self:
+        """Give everybody the place that he claims, and the others what is left in the order given.
+
+        Args:
+            claims: the nodes' answers.
+            peers: number of places.
+            without: places that may stay empty, because their peers are out; what is wrong with a node that claims one
+                concerns nobody.
+            by_claim: whether nobody gets a place that he does not claim: in a run that is gone on with it is where the
+                peer's checkpoints are.
+        """
+        by_place: dict[int, list[Claim]] = {}
+        for claim in claims:
+            if claim.place >= 0 and not (claim.problem and claim.place in without):
+                by_place.setdefault(claim.place, []).append(claim)
+        beyond = [claim for place, found in by_place.items() if place >= peers for claim in found]
+        within = {place: found for place, found in by_place.items() if place < peers}
+        taken = {place: found[0] for place, found in within.items() if len(found) == 1}
+        rivals = {place: found for place, found in within.items() if len(found) > 1 and place not in without}
+        others = [claim for place, found in within.items() if len(found) > 1 and place in without for claim in found]
+        anywhere = sorted((claim for claim in claims if claim.place < 0), key=lambda claim: bool(claim.problem))
+        if not by_claim:
+            free = [place for place in range(peers) if place not in within]
+            taken |= dict(zip(free, anywhere, strict=False))
+            others += anywhere[len(free) :]
+        empty = [place for place in range(peers) if not (place in taken or place in rivals or place in without)]
+        return cls(peers, dict(sorted(taken.items())), rivals, beyond, anywhere if by_claim else [], others, empty)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every place that is needed has one node that claims it."""
+        return not (self.empty or self.rivals)
+
+    def require_one_mode(self) -> None:
+        """Raise ``SetupError`` where some sign or seal and others do not: they would refuse all that those send."""
+        by_mode: dict[str, list[str]] = {}
+        for place, claim in self.taken.items():
+            mode = claim.introduction.partition(":")[0] or "neither sign nor seal"
+            by_mode.setdefault(mode, []).append(f"peer {place}" if claim.place >= 0 else f"node {claim.node}")
+        if len(by_mode) > 1:
+            told = "; ".join(f"{mode}: {', '.join(who)}" for mode, who in sorted(by_mode.items()))
+            raise SetupError(
+                f"nothing was trained. Peers do not agree on security.sign and security.seal ({told}); set them for "
+                "the run, or in every device's --node-config"
             )
-        if claim.place in places:
-            raise MembershipError(
-                f"nodes {places[claim.place]} and {claim.node} both claim place {claim.place}; give every "
-                "SuperNode its own partition-id in --node-config, or none of them any"
-            )
-        places[claim.place] = claim.node
-    free = (place for place in range(peers) if place not in places)
-    for claim in claims:
-        if claim.place < 0:
-            places[next(free)] = claim.node
-    empty = [place for place in range(peers) if place not in places and place not in without]
-    if empty:
-        raise MembershipError(f"nobody is in place {', '.join(map(str, empty[:_NAMED]))}; start those SuperNodes, too")
-    return [places.get(place, -1) for place in range(peers)]
+
+    def faults(self) -> str:
+        """Return why the run cannot begin so: places that nobody claims or several do, and who claims none."""
+        told = [
+            f"nodes {_and(found)} {'both' if len(found) == 2 else 'all'} claim place {place}; give every SuperNode its "
+            "own partition-id in --node-config, or none of them any"
+            for place, found in list(self.rivals.items())[:_NAMED]
+        ]
+        if self.empty:
+            named = ", ".join(map(str, self.empty[:_NAMED])) + (", ..." if len(self.empty) > _NAMED else "")
+            told.append(f"nobody is in place {named}; start those SuperNodes, too")
+        return "\n".join([*told, *(f"node {claim.node} {why}" for claim, why in self.left_over()[:_NAMED])])
+
+    def left_over(self) -> list[tuple[Claim, str]]:
+        """Return the nodes that have no place, each with why."""
+        return [
+            *(
+                (
+                    claim,
+                    f"claims place {claim.place}, but {self.peers} peers have places 0 to {self.peers - 1}; give every "
+                    "SuperNode its own partition-id in --node-config, counting from 0",
+                )
+                for claim in self.beyond
+            ),
+            *(
+                (
+                    claim,
+                    f"has no place: {_told(claim.problem)}"
+                    if claim.problem
+                    else "claims no place, and a run that is gone on with knows its peers by their places: give its "
+                    "SuperNode the partition-id that the names of its files peer-<place>-*.checkpoint have",
+                )
+                for claim in self.unplaced
+            ),
+            *((claim, "is one more than there are places") for claim in self.spare),
+        ]
 
 
 def require_no_problem(claims: Sequence[Claim]) -> None:
@@ -92,18 +160,8 @@ def require_no_problem(claims: Sequence[Claim]) -> None:
         raise SetupError("nothing was trained. " + "\n".join(lines))
 
 
-def _require_one_mode(claims: Sequence[Claim]) -> None:
-    """Refuse nodes of which some would refuse all that the others send."""
-    by_mode: dict[str, list[str]] = {}
-    for claim in claims:
-        mode = claim.introduction.partition(":")[0] or "neither sign nor seal"
-        by_mode.setdefault(mode, []).append(f"peer {claim.place}" if claim.place >= 0 else f"node {claim.node}")
-    if len(by_mode) > 1:
-        told = "; ".join(f"{mode}: {', '.join(who)}" for mode, who in sorted(by_mode.items()))
-        raise SetupError(
-            f"nothing was trained. Peers do not agree on security.sign and security.seal ({told}); set them for the "
-            "run, or in every device's --node-config"
-        )
+def _and(claims: Sequence[Claim]) -> str:
+    return " and ".join(str(claim.node) for claim in claims)
 
 
 def _told(problem: str) -> str:

@@ -10,7 +10,8 @@ from dimat_flwr.records.continued import ContinuedFolder
 from dimat_flwr.records.run_folder import RunFolder
 from dimat_flwr.relay.clock import Clock, SystemClock
 from dimat_flwr.relay.envelope import RunFacts
-from dimat_flwr.relay.handshake import agree_on_places, wait_for_nodes
+from dimat_flwr.relay.gathering import agree_on_places
+from dimat_flwr.relay.handshake import count_nodes
 from dimat_flwr.relay.meeting import let_all_meet
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
@@ -68,17 +69,16 @@ def _relay(
     out = earlier.out if earlier else frozenset()
     if earlier:
         settings = replace(settings, peers=earlier.peers, min_peers=None)
-    nodes = wait_for_nodes(post, settings, clock, without=len(out))
-    plan = make_plan(settings.peers or len(nodes))
+    plan = make_plan(settings.peers or count_nodes(post, settings, clock))
     if earlier:
         repeat_changes(plan, earlier.earlier_events())
     folder.describe({**_describe(plan), "exchanges": len(plan)})
     facts = RunFacts(plan.peers, folder.path.name, post.simulation, plan.rounds)
     if earlier:
         facts = replace(facts, resumed=True, settings=earlier.settings_of_peers(post.simulation))
-    may_be_vacant = out if earlier or settings.min_peers is None else range(plan.peers)
-    places, claims = agree_on_places(post, nodes, facts, settings, clock, may_be_vacant)
-    _require_no_strangers(claims, plan.peers - len(out), settings)
+    claims = agree_on_places(post, facts, settings, clock, out)
+    inside = [place for place in range(plan.peers) if place in claims and place not in out]
+    _require_no_strangers(claims, len(inside) < plan.peers - len(out), settings)
     if not earlier:
         _leave_vacant([place for place in range(plan.peers) if place not in claims], plan, folder)
     introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
@@ -89,7 +89,7 @@ def _relay(
     if resumption:
         resumption.bring_back(settings, clock)
     # A device in the place of a peer that is out is a stranger, which may be taken in.
-    places = [NOBODY if place in out else node for place, node in enumerate(places)]
+    places = [claims[place].node if place in inside else NOBODY for place in range(plan.peers)]
     loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
     if resumption:
         resumption.hand_over(loop)
@@ -109,9 +109,9 @@ def _leave_vacant(vacant: Sequence[int], plan: Plan, folder: RunFolder) -> None:
         folder.event(Stamped(Vacant(), 0, place, START))
 
 
-def _require_no_strangers(claims: Mapping[int, Claim], wanted: int, settings: RelaySettings) -> None:
+def _require_no_strangers(claims: Mapping[int, Claim], some_are_missing: bool, settings: RelaySettings) -> None:
     """Refuse newcomers in a run whose peers sign, also where the devices say so and the run does not."""
-    if any(claim.introduction for claim in claims.values()) and (settings.join != "start" or len(claims) < wanted):
+    if any(claim.introduction for claim in claims.values()) and (settings.join != "start" or some_are_missing):
         raise SetupError(
             "nothing was trained. Peers that sign meet all the others in exchange 0, and take no payload of those who "
             "come later: set relay.join=start, and wait for all relay.peers"

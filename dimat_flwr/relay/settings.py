@@ -13,7 +13,8 @@ class RelaySettings:
     """How long the relay waits for whom, and what it does about those who come and go.
 
     Attributes:
-        peers: how many places there are, and how many peers to wait for; None: as many as are connected at the start.
+        peers: how many places there are, 0 to peers - 1, and that all are waited for; None: as many as nodes are
+            connected at the start.
         min_peers: how many are enough once ``join_timeout`` is over; the other places are vacant then. None: all.
         join: when a node may come into a vacant place, or one whose peer is lost: at the ``start``, or at ``any_time``.
         leavers: what becomes of the graph when a peer is lost: ``redraw``: it is drawn anew over those who are left,

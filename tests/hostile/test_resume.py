@@ -47,7 +47,7 @@ def attack(folder: Path, kind: str, change: Callable[[RecordDict], object], *, s
 
     post = Unequal({"resume-from": str(folder)}, 0, None, True)
     post._intercept, post.simulation = intercept, simulation
-    return go_on(folder, post=post)
+    return go_on(folder, post=post, overrides="relay.join_timeout=0.5")
 
 
 def _copy(record: Any) -> Any:

@@ -30,7 +30,7 @@ class Devices(LocalPost):
     Args:
         breaks: node -> the round in which its process ends with an error.
         comes: node -> the round in which it comes.
-        places: node -> the place it claims.
+        places: node -> the place it claims; None for a device without partition-id.
         cut: the round in which all is gone.
     """
 
@@ -38,7 +38,7 @@ class Devices(LocalPost):
 
     def __init__(
         self, nodes: int, settings: dict[str, Any], breaks: dict[int, int], comes: dict[int, int],
-        places: dict[int, int], cut: int | None = None,
+        places: dict[int, int | None], cut: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__(nodes, settings, ROOT / "conf")
         self.clock, self._ready = SimulatedClock(), list[Reply]()
@@ -70,7 +70,8 @@ class Devices(LocalPost):
         from dimat_flwr.peer import handle
 
         (self.asked if kind == names.SETUP_MESSAGE else self.worked).add(peer)
-        own = {"partition-id": self._places.get(peer, peer)}
+        place = self._places.get(peer, peer)
+        own = {} if place is None else {"partition-id": place}
         return handle(kind, content, self._states[peer], self._run_config, own, self._conf_dir)
 
 
@@ -170,6 +171,36 @@ def test_a_run_begins_with_fewer_than_its_places_and_is_gone_on_with(tmp_path: P
     assert [event["peer"] for event in found.events("vacant")] == [1, 4]
 
 
+def test_a_newcomer_without_a_place_of_its_own_comes_into_a_run_that_is_gone_on_with(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    with pytest.raises(CutOffError):
+        lived(settings, 6, breaks={1: 2, 3: 3}, comes={5: 10**9}, cut=6)
+    (folder,) = tmp_path.iterdir()
+    gone = {1: 10**9, 3: 10**9}
+    found = lived({"resume-from": str(folder)}, 6, comes=gone, places={5: None})
+    assert [event["peer"] for event in found.events("joined")] == [1], "the first place that is open"
+    assert found.summary["lost_peers"] == {"3": 3}
+    assert {e["peer"] for e in found.events("merge") if e["round"] == 10} == {0, 1, 2, 4}
+
+
+def test_a_peer_without_a_place_cannot_go_on_with_a_run(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    with pytest.raises(CutOffError):
+        lived(settings, 5, cut=4)
+    (folder,) = tmp_path.iterdir()
+    before = (folder / "metrics.jsonl").read_bytes()
+    with pytest.raises(MembershipError, match=r"nobody is in place 2;.*\nnode 2 claims no place"):
+        lived({"resume-from": str(folder)}, 5, places={2: None})
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_spare_nodes_of_whatever_id_keep_nobody_out_of_his_place(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path, QUICK, **{**TABLE, "rounds": 1})
+    run = lived(settings, 7, places={0: 8, 1: 9, **{node: node - 2 for node in range(2, 7)}})
+    assert run.summary["status"] == "completed"
+    assert {e["peer"] for e in run.events("merge")} == set(range(5))
+
+
 def test_a_run_is_not_in_parts_because_a_place_is_vacant_and_the_graph_is_small(tmp_path: Path) -> None:
     overrides = f"{QUICK} relay.min_peers=3 schedule.share=0.1"
     settings = settings_of(tmp_path, overrides, **{**TABLE, "rounds": 1, "schedule": "partial"})
@@ -180,7 +211,8 @@ def test_a_run_is_not_in_parts_because_a_place_is_vacant_and_the_graph_is_small(
 
 def test_too_few_are_too_few(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, f"{QUICK} relay.min_peers=3", **TABLE)
-    with pytest.raises(MembershipError, match="2 peers are connected, the run needs at least 3"):
+    too_few = "2 peers are there, the run needs at least 3: nobody is in place 1, 3, 4"
+    with pytest.raises(MembershipError, match=too_few):
         lived(settings, 5, comes=dict.fromkeys((1, 3, 4), 10**9))
 
 

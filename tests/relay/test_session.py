@@ -112,7 +112,7 @@ def test_one_peer_is_too_few_and_a_deployment_waits_for_more(tmp_path: Path) -> 
     clock = SimulatedClock()
     post = ToyPost({1: ToyPeer(0)}, clock, simulation=False)
     folder = RunFolder.create(tmp_path, "test", datetime(2026, 1, 1))
-    with pytest.raises(MembershipError, match="at least 3"):
+    with pytest.raises(MembershipError, match="1 peer is there, the run needs at least 3: nobody is in place 1, 2"):
         run_relay(post, folder, lambda n: make_plan(n, 1), RelaySettings(peers=3, join_timeout=30), {}, clock)
     assert clock.now() >= 30
 
@@ -130,13 +130,13 @@ def test_an_impossible_topology_ends_the_run_before_the_handshake(tmp_path: Path
 
 def test_a_node_that_flower_refuses_messages_to_is_named_in_the_handshake_and_fails_later() -> None:
     from dimat_flwr.relay.envelope import RunFacts
-    from dimat_flwr.relay.handshake import agree_on_places
+    from dimat_flwr.relay.gathering import agree_on_places
 
     clock = SimulatedClock()
     post = ToyPost({7: ToyPeer(0), 9: ToyPeer(1)}, clock)
     post.refuse = {9}
     with pytest.raises(SetupError, match="node 9: Flower refused the first message"):
-        agree_on_places(post, [7, 9], RunFacts(2, "toy", True), RelaySettings(), clock)
+        agree_on_places(post, RunFacts(2, "toy", True), RelaySettings(), clock)
     found = Relayed([ToyPeer(place) for place in range(3)], make_plan(3, 2), refuse=[2])
     assert found.survivors == [0, 1]
     (failure,) = found.recorder.of(Failure)
@@ -146,13 +146,14 @@ def test_a_node_that_flower_refuses_messages_to_is_named_in_the_handshake_and_fa
 
 def test_a_silent_node_is_named_in_a_deployment_and_waited_for_in_a_simulation() -> None:
     from dimat_flwr.relay.envelope import RunFacts
-    from dimat_flwr.relay.handshake import agree_on_places
+    from dimat_flwr.relay.gathering import agree_on_places
 
     def after(seconds: float, simulation: bool) -> list[int]:
         clock = SimulatedClock()
         post = ToyPost({7: ToyPeer(1), 9: ToyPeer(0)}, clock, delay=lambda *_: seconds, simulation=simulation)
         settings = RelaySettings(straggler_timeout=1, give_up_timeout=100)
-        return agree_on_places(post, [7, 9], RunFacts(2, "toy", simulation), settings, clock)[0]
+        claims = agree_on_places(post, RunFacts(2, "toy", simulation), settings, clock)
+        return [claim.node for claim in claims.values()]
 
     assert after(5000.0, True) == [9, 7]
     with pytest.raises(SetupError, match=r"nodes \[7, 9\] did not answer the handshake"):
