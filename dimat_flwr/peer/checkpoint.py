@@ -11,7 +11,6 @@ relay says that a reader may need what was published with them, should the whole
 import base64
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
+from dimat_flwr.peer.durable import write_durably
 from dimat_flwr.peer.state import PeerState, Trust, pack_state, unpack_state
 from dimat_flwr.wire.blob import from_record, to_record
 
@@ -73,19 +73,8 @@ class CheckpointFolder:
         Raises:
             CheckpointError: the disk does not take it; those before it are still there.
         """
-        path = self._path(checkpoint.number)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            try:
-                with part.open("wb") as file:
-                    file.write(_encode(self._about(checkpoint.number), checkpoint))
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(path)
-                _sync_folder(self._folder)
-            finally:
-                part.unlink(missing_ok=True)
+            write_durably(self._path(checkpoint.number), _encode(self._about(checkpoint.number), checkpoint))
             for number in self._numbers()[_KEPT:]:
                 if number not in checkpoint.keep:
                     self._path(number).unlink(missing_ok=True)
@@ -199,14 +188,3 @@ def _to_json(value: Any) -> Any:
 
 def _from_json(value: Any) -> Any:
     return base64.b64decode(value["base64"]) if isinstance(value, dict) else value
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; a folder cannot be opened like this on Windows, where it need not be."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

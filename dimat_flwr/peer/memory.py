@@ -15,6 +15,7 @@ from flwr.app import RecordDict
 from dimat_flwr.config import Config
 from dimat_flwr.events import Note, clip
 from dimat_flwr.learning import Spent, steps_taken
+from dimat_flwr.peer.account import Account
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.saved_model import run_folder
@@ -57,16 +58,27 @@ def require_checkpoints(config: Config, instruction: Instruction, place: int) ->
     return folder
 
 
-def most_spent(config: Config, instruction: Instruction, records: RecordDict) -> Spent:
-    """Return the private steps that the peer knows to have taken, however far back it is asked to go.
+def account_folder(config: Config, instruction: Instruction) -> Path | None:
+    """Return where peers on this machine keep account of private steps in a run, whether they keep checkpoints or not.
 
-    None where noise follows from the seed: what is done again is then the same, and tells nothing new.
+    None without privacy, and where noise follows from the seed: what is done again is then the same, and tells nothing
+    new.
     """
     if not config.privacy.draws_secretly(instruction.simulation):
-        return []
-    folder = checkpoint_folder(config, instruction)
+        return None
+    return run_folder(config, instruction.run, config.checkpoint.dir) / "privacy"
+
+
+def account_of(config: Config, instruction: Instruction, *, has_place: bool) -> Account | None:
+    """Return the account of a peer's private steps, see ``Account``; None where there is nothing to keep."""
+    folder = account_folder(config, instruction)
+    return None if folder is None else Account(folder, instruction.run, instruction.peer, has_place=has_place)
+
+
+def most_spent(account: Account, folder: CheckpointFolder | None, records: RecordDict) -> Spent:
+    """Return the private steps that the peer knows to have taken, however far back it is asked to go."""
     newest = [] if folder is None else folder.newest()[:1]
-    return max(kept_account(records), *(found.state.spent for found in newest), [], key=steps_taken)
+    return max(kept_account(records), account.read(), *(found.state.spent for found in newest), key=steps_taken)
 
 
 class Memory:
@@ -76,16 +88,18 @@ class Memory:
         notes: warnings about what was lost, for the record.
     """
 
-    def __init__(self, config: Config, instruction: Instruction, records: RecordDict) -> None:
+    def __init__(self, config: Config, instruction: Instruction, records: RecordDict, *, has_place: bool) -> None:
         """Look at what there is.
 
         Args:
             config: says whether there are checkpoints, and where.
             instruction: which exchange is asked for.
             records: Flower's ``context.state``.
+            has_place: whether the device is always in this place.
         """
-        self._config, self._instruction, self._records = config, instruction, records
+        self._instruction, self._records = instruction, records
         self._folder = checkpoint_folder(config, instruction)
+        self._account = account_of(config, instruction, has_place=has_place)
         self.notes: list[Note] = []
 
     def answered(self) -> RecordDict | None:
@@ -105,6 +119,8 @@ class Memory:
         after = self._instruction.after
         # A newcomer may have been in this place before, and have published what its disk knows of.
         if kept_number(self._records) == after and not self._instruction.joins:
+            if self._account and steps_taken(self._account.read()) > steps_taken(kept_account(self._records)):
+                self._take_up(load_state(self._records))
             return lambda: load_state(self._records)
         found = None if self._folder is None else self._folder.find(after)
         self._warn_of_damage()
@@ -126,24 +142,38 @@ class Memory:
     def keep(self, state: PeerState, reply: RecordDict) -> RecordDict:
         """Keep the state after the exchange and return the reply, with a warning where the disk did not take it."""
         save_state(state, self._records)
+        faults = []
         if self._folder is not None:
             try:
                 self._folder.save(Checkpoint(state.number, state, reply, tuple(self._instruction.keep)))
             except CheckpointError as error:
-                told = read_report(reply[names.REPORT])
-                reply[names.REPORT] = Report(
-                    seconds=told.seconds, events=[*told.events, _warning(str(error))]
-                ).to_record()
+                faults.append(_warning(str(error)))
+        # After the checkpoint: what a kill between them leaves uncounted there has not left this device.
+        try:
+            self._count(state.spent)
+        except OSError as error:
+            faults.append(_warning(f"the account of private steps is in memory alone: {error.strerror}"))
+        if faults:
+            told = read_report(reply[names.REPORT])
+            reply[names.REPORT] = Report(seconds=told.seconds, events=[*told.events, *faults]).to_record()
         return reply
 
     def _take_up(self, state: PeerState) -> None:
         """Go back to a state; nothing is taken back of what the peer has published since."""
-        state.spent = max(state.spent, most_spent(self._config, self._instruction, self._records), key=steps_taken)
+        if self._account is not None:
+            known = most_spent(self._account, self._folder, self._records)
+            state.spent = max(state.spent, known, key=steps_taken)
         save_state(state, self._records)
+
+    def _count(self, spent: Spent) -> None:
+        if self._account is not None:
+            self._account.keep(spent)
 
     def _warn_of_damage(self) -> None:
         for damaged in self._folder.damaged if self._folder is not None else ():
             self._warn(f"a checkpoint cannot be used: {damaged}")
+        for damaged in self._account.damaged if self._account is not None else ():
+            self._warn(f"an account of private steps cannot be used: {damaged}")
 
     def _warn(self, text: str) -> None:
         self.notes.append(_warning(text))

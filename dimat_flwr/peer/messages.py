@@ -7,18 +7,16 @@ stays what it was before the message, and the run goes on without the peer.
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
-from dimat_flwr.learning import steps_taken
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.exchange import work_off
 from dimat_flwr.peer.keys import introduce, meet
-from dimat_flwr.peer.memory import LostStateError, Memory, most_spent, require_checkpoints
+from dimat_flwr.peer.memory import LostStateError, Memory, account_of, most_spent, require_checkpoints
 from dimat_flwr.peer.setup import check_setup
 from dimat_flwr.peer.state import Trust, load_state, save_state
 from dimat_flwr.wire import names
@@ -53,8 +51,8 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
             meet(config, instruction)
             return _reply(Report())
         if kind == names.RESTORE_MESSAGE:
-            return _restore(config, instruction, state)
-        return _exchange(config, instruction, content, state)
+            return _restore(config, instruction, state, has_place=_place(node_config) >= 0)
+        return _exchange(config, instruction, content, state, has_place=_place(node_config) >= 0)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
         if kind in (names.SETUP_MESSAGE, names.MEET_MESSAGE):
@@ -79,19 +77,12 @@ def _set_up(config: Config, instruction: Instruction, node_config: Scalars, stat
     return _reply(Report(place=place, introduction=introduction, kept=kept, lost=lost))
 
 
-def _restore(config: Config, instruction: Instruction, state: RecordDict) -> RecordDict:
+def _restore(config: Config, instruction: Instruction, state: RecordDict, *, has_place: bool) -> RecordDict:
     """Forget what came after the exchanges to keep, but for the account of it, and answer one of them once more."""
     folder = require_checkpoints(config, instruction, instruction.peer)
-    last = max(instruction.keep, default=-1)
-    spent = most_spent(config, instruction, state)
-    if spent and (found := folder.at(last)) is not None and steps_taken(found.state.spent) < steps_taken(spent):
-        found.state.spent = spent
-        folder.save(replace(found, keep=tuple(instruction.keep)))
-    elif spent and last < 0:
-        own = load_state(state)
-        own.spent = spent
-        save_state(own, state)
-    folder.forget_after(last)
+    if (account := account_of(config, instruction, has_place=has_place)) is not None:
+        account.keep(most_spent(account, folder, state))  # or nothing is forgotten
+    folder.forget_after(max(instruction.keep, default=-1))
     if instruction.number not in instruction.keep:
         return _reply(Report())
     found = folder.at(instruction.number)
@@ -100,9 +91,11 @@ def _restore(config: Config, instruction: Instruction, state: RecordDict) -> Rec
     return found.reply
 
 
-def _exchange(config: Config, instruction: Instruction, content: RecordDict, state: RecordDict) -> RecordDict:
+def _exchange(
+    config: Config, instruction: Instruction, content: RecordDict, state: RecordDict, *, has_place: bool
+) -> RecordDict:
     began = time.perf_counter()
-    memory = Memory(config, instruction, state)
+    memory = Memory(config, instruction, state, has_place=has_place)
     if (answered := memory.answered()) is not None:
         return answered
     done = work_off(config, instruction, content, memory.before())

@@ -6,10 +6,10 @@ the nonce then, together with what was heard already and is not taken again.
 """
 
 import hashlib
-import os
 from contextlib import suppress
 from pathlib import Path
 
+from dimat_flwr.peer.durable import write_durably
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.security.identity import NONCE_BYTES, PublicIdentity
 
@@ -40,17 +40,8 @@ class NonceFile:
         Raises:
             PeerSetupError: the disk does not take it.
         """
-        part = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with part.open("w", encoding="ascii") as file:
-                    file.write(nonce)
-                    file.flush()
-                    os.fsync(file.fileno())
-                part.replace(self._path)
-            finally:
-                part.unlink(missing_ok=True)
+            write_durably(self._path, nonce.encode("ascii"))
         except OSError as error:
             raise PeerSetupError(
                 f"{self._path.parent} cannot be written: {error.strerror}; set state-dir in --node-config"

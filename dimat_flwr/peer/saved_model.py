@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from dimat_flwr.config import Config
 from dimat_flwr.events import Final
+from dimat_flwr.peer.durable import write_durably
 from dimat_flwr.wire.instruction import Instruction
 
 
@@ -32,18 +32,9 @@ def save_model(config: Config, instruction: Instruction, state: Mapping[str, Ten
         The ``Final`` event of this file, which lacks its figures: ``accuracy``, ``local_accuracy``, ``loss``.
     """
     path = run_folder(config, instruction.run) / "models" / f"peer-{instruction.peer}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
     # One key: safetensors writes several in an order of its own, and equal models must make equal files.
     about = {"peer": instruction.peer, "round": instruction.round}
     data = save(tensors, metadata={"dimat_flwr": json.dumps(about)})
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_durably(path, data)
     return partial(Final, file=f"models/{path.name}", sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))

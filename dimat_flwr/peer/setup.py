@@ -14,7 +14,7 @@ from dimat_flwr.learning import PrivacyError, autocast, compiler_fault, resolve_
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.initial_state import check_initial_file
-from dimat_flwr.peer.memory import memory_folder
+from dimat_flwr.peer.memory import account_folder, memory_folder
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.wire.instruction import Instruction
 
@@ -58,6 +58,8 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     _require_writable(run_folder(config, instruction.run) / "models", size, "the model", "output-dir")
     if (memory := memory_folder(config, instruction)) is not None:
         _require_writable(memory, size, "checkpoints", "state-dir")
+    if (accounts := account_folder(config, instruction)) is not None:
+        _require_writable(accounts, 0, "the account of private steps", "state-dir")
     if config.instruments.gathers and not (instruction.simulation or config.instruments.outside_simulation):
         raise PeerSetupError(_GATHERS)
     pools = config.algorithm.pools_data or config.final_merge.pools_data

@@ -1,0 +1,193 @@
+"""The account of private steps outlives everything: kills at any step of writing, going back, and coming anew."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import RecordDict
+
+from dimat_flwr.config import Config, load_config
+from dimat_flwr.learning import spend, steps_taken
+from dimat_flwr.peer.account import Account
+from dimat_flwr.peer.memory import Memory, checkpoint_folder
+from dimat_flwr.peer.messages import handle
+from dimat_flwr.peer.state import load_state
+from dimat_flwr.wire import names
+from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.wire.report import Report, read_report
+from tests.in_process_app import ROOT
+from tests.membership.test_whole_run import lived
+from tests.peer.test_checkpoint import Disk, KilledError
+
+STEPS = 3  # of each training
+
+
+def settings(output: Path, save: str) -> dict[str, Any]:
+    overrides = f"model.batchnorm=false model.in_features=64 privacy.noise_multiplier=2 checkpoint.save={save}"
+    return {"algorithm": "weight_averaging", "model": "mlp", "output-dir": str(output), "overrides": overrides}
+
+
+class Device:
+    """A peer whose training is nothing but a number in its answer; everything it keeps is really kept."""
+
+    def __init__(self, output: Path, save: str) -> None:
+        self._settings = settings(output, save)
+        self._config: Config = load_config(self._settings, {}, ROOT / "conf")
+        self.records = RecordDict()
+        self.trained = 0
+        self.published: set[int] = set()  # which trainings' outcomes have left the device
+
+    def exchange(self, number: int, after: int, *, joins: bool = False) -> None:
+        asked = self._instruction(number=number, after=after, joins=joins, keep=list(range(max(0, number - 3), number)))
+        memory = Memory(self._config, asked, self.records, has_place=True)
+        reply = memory.answered()
+        if reply is None:
+            state = memory.before()()
+            self.require_all_counted(steps_taken(state.spent))
+            self.trained += 1
+            spend(state.spent, 2.0, 0.5, STEPS)
+            state.number = number
+            reply = memory.keep(state, RecordDict({names.REPORT: Report(seconds=float(self.trained)).to_record()}))
+        self._leaves(reply)
+        self.require_all_counted(steps_taken(load_state(self.records).spent))
+
+    def restore(self, number: int, keep: list[int]) -> None:
+        content = RecordDict({names.INSTRUCTION: self._instruction(number=number, keep=keep, resumed=True).to_record()})
+        reply = handle(names.RESTORE_MESSAGE, content, self.records, self._settings, {"partition-id": 0}, ROOT / "conf")
+        assert read_report(reply[names.REPORT]).error == ""
+        if keep:
+            self._leaves(reply)  # counted in its file, from which the next exchange goes on
+
+    def kept(self) -> list[int]:
+        folder = checkpoint_folder(self._config, self._instruction())
+        return folder.survey()[0] if folder else []
+
+    def require_all_counted(self, steps: int) -> None:
+        assert STEPS * len(self.published) <= steps <= STEPS * self.trained
+
+    def _leaves(self, reply: RecordDict) -> None:
+        self.published.add(int(read_report(reply[names.REPORT]).seconds))
+
+    def _instruction(self, **fields: Any) -> Instruction:
+        return Instruction(peer=0, peers=2, run="run", simulation=False, rounds=10**6, **fields)
+
+
+@pytest.mark.parametrize("save", ["always", "never"])
+def test_no_kill_loses_a_step_whose_outcome_was_published(
+    save: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, device, deaths, went_back = random.Random(save), Device(tmp_path, save), 0, 0
+    disk = Disk(monkeypatch)
+    known = newest = -1  # the exchange that the relay has an answer to, and the latest that it ever asked for
+    while deaths < 150:
+        disk.dies_after(draw.randrange(1, 30), draw.random())
+        before = device.records
+        try:
+            for _ in range(20):
+                before, device.records = device.records, device.records.copy()
+                what = draw.choice(["on", "on", "on", "back", "anew"])
+                if what == "back" and save == "always":
+                    kept = draw.choice([-1, *(number for number in device.kept() if number <= known)])
+                    device.restore(max(kept, 0), [kept] if kept >= 0 else [])
+                    known, went_back = kept, went_back + 1
+                elif what == "anew":  # into a place, as one that comes during the run
+                    newest += 1
+                    device.exchange(newest, -1, joins=True)
+                    known = newest
+                elif known >= 0 or newest < 0:
+                    newest = max(newest, known + 1)
+                    device.exchange(known + 1, known)
+                    known += 1
+        except KilledError:
+            deaths += 1
+            lost = save == "always" and draw.random() < 0.5
+            device.records = RecordDict() if lost else before
+        disk.dies_after(-1, 0.0)
+        if save == "never" and draw.random() < 0.5:  # the SuperNode, too; it can only come anew
+            device.records, known = RecordDict(), -1
+    assert went_back > 30 or save == "never"
+    assert device.trained > len(device.published) > 100
+
+
+def test_what_is_answered_again_is_counted_before_its_checkpoint_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(account: Account, spent: object) -> None:
+        raise KilledError
+
+    device = Device(tmp_path, "always")
+    device.exchange(0, -1)
+    with monkeypatch.context() as dying:
+        dying.setattr(Account, "keep", killed)
+        with pytest.raises(KilledError):
+            device.exchange(1, 0)
+    device.records = RecordDict()
+    device.restore(1, [0, 1])  # the outcome of the training before the kill leaves the device after all
+    assert len(device.published) == 2
+    device.restore(0, [])
+    assert device.kept() == []
+    device.exchange(0, -1)
+
+
+def test_an_account_never_shrinks_and_is_its_run_s(tmp_path: Path) -> None:
+    account = Account(tmp_path, "run", 3, has_place=True)
+    assert account.read() == []
+    account.keep([(2.0, 0.1 + 0.2, 5), (1.0, 1.0, 2)])
+    account.keep([(2.0, 0.5, 6)])
+    assert Account(tmp_path, "run", 3, has_place=True).read() == [(2.0, 0.1 + 0.2, 5), (1.0, 1.0, 2)]
+    assert Account(tmp_path, "another", 3, has_place=True).read() == []
+    assert account.damaged == []
+
+
+def test_a_device_without_a_place_counts_on_in_whatever_place_it_comes_to(tmp_path: Path) -> None:
+    Account(tmp_path, "run", 3, has_place=False).keep([(2.0, 0.5, 6)])
+    assert Account(tmp_path, "run", 1, has_place=False).read() == [(2.0, 0.5, 6)]
+    assert Account(tmp_path, "run", 1, has_place=True).read() == [], "another SuperNode's that shares the folder"
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: b"\xff" + data[1:]])
+def test_a_damaged_account_is_named_and_written_anew(tmp_path: Path, damage: Any) -> None:
+    account = Account(tmp_path, "run", 0, has_place=True)
+    account.keep([(2.0, 0.5, 6)])
+    path = tmp_path / "peer-0.account"
+    path.write_bytes(damage(path.read_bytes()))
+    assert account.read() == []
+    assert account.damaged[0].startswith(f"{path}: ")
+    account.keep([(2.0, 0.5, 7)])
+    assert account.read() == [(2.0, 0.5, 7)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save", ["always", "never"])
+def test_a_device_that_comes_anew_into_its_place_counts_on(save: str, tmp_path: Path) -> None:
+    small = (
+        "training.pretrain_epochs=1 training.local_epochs=1 training.batch_size=16 relay.peers=4 relay.join=any_time"
+    )
+    private = settings(tmp_path, save)
+    private["overrides"] += f" {small} dataset.train_samples=80 dataset.test_samples=20 model.width=2"
+    run = lived({**private, "rounds": 8}, 5, breaks={3: 2}, comes={4: 3}, places={4: 3})
+    (joined,) = run.events("joined")
+    told = [(event["round"], event["steps"]) for event in run.events("privacy") if event["peer"] == 3]
+    before = max(steps for round, steps in told if round < joined["round"])
+    after = [steps for round, steps in told if round >= joined["round"]]
+    each = told[0][1]
+    assert before == 2 * each
+    assert after == [before + each * number for number in range(1, len(after) + 1)]
+    assert after
+
+
+def test_what_the_disk_does_not_take_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(account: Account, spent: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Account, "keep", full)
+    device = Device(tmp_path, "always")
+    asked = replace(device._instruction(), number=0)
+    memory = Memory(device._config, asked, device.records, has_place=True)
+    state = memory.before()()
+    spend(state.spent, 2.0, 0.5, STEPS)
+    reply = memory.keep(state, RecordDict({names.REPORT: Report().to_record()}))
+    (told,) = read_report(reply[names.REPORT]).events
+    assert told.values["text"] == "the account of private steps is in memory alone: No space left on device"  # type: ignore[union-attr]
