@@ -46,6 +46,7 @@ from dimat_flwr.events.relay_events import (
     Redrawn,
     Resumed,
     Returned,
+    Unobserved,
     Vacant,
 )
 
@@ -86,6 +87,7 @@ __all__ = [
     "Stamped",
     "Training",
     "UnitsMoved",
+    "Unobserved",
     "Vacant",
     "clip",
     "decode_events",

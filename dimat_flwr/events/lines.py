@@ -41,6 +41,7 @@ from dimat_flwr.events.relay_events import (
     Redrawn,
     Resumed,
     Returned,
+    Unobserved,
     Vacant,
 )
 
@@ -49,7 +50,21 @@ class EventError(ValueError):
     """Bytes that are no events; the text is one line."""
 
 
-Event = PeerEvent | Failure | Late | Absent | CaughtUp | Away | Returned | Resumed | Vacant | Joined | Redrawn | Muted
+Event = (
+    PeerEvent
+    | Failure
+    | Late
+    | Absent
+    | CaughtUp
+    | Away
+    | Returned
+    | Resumed
+    | Vacant
+    | Joined
+    | Redrawn
+    | Unobserved
+    | Muted
+)
 
 _TOLD_BY_PEERS: dict[str, type[PeerEvent]] = {kind.kind: kind for kind in get_args(PeerEvent)}
 _KINDS: dict[str, type[Event]] = {kind.kind: kind for kind in get_args(Event)}

@@ -100,6 +100,13 @@ class Redrawn:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Unobserved:
+    """Instruments see nothing from this exchange on: this peer is out, which they bring the others' models to."""
+
+    kind: ClassVar[str] = "unobserved"
+
+
+@dataclass(frozen=True, config=STRICT)
 class Muted:
     """A peer used up its share of the record: so many of its events are not in it."""
 

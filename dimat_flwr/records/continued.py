@@ -13,6 +13,7 @@ from dimat_flwr.records.replay import read_message, whole_lines
 from dimat_flwr.records.run_folder import (
     CONFIG_FILE,
     EVENTS_FILE,
+    INTRODUCTIONS_FILE,
     MESSAGE_COLUMNS,
     MESSAGES_FILE,
     SETTINGS_FILE,
@@ -91,6 +92,16 @@ class ContinuedFolder(RunFolder):
     def settings_of_peers(self, simulation: bool) -> dict[str, Any]:
         """Return the run-config that peers are to take: those of a simulation have the run's folder where it is now."""
         return {**self.settings, **({"output-dir": str(self.path.parent)} if simulation else {})}
+
+    def introductions(self) -> dict[int, str]:
+        """Return place -> what its peer said of itself when the run began; empty where nobody signed."""
+        path = self.path / INTRODUCTIONS_FILE
+        if not path.exists():
+            return {}
+        try:
+            return {int(place): str(text) for place, text in json.loads(path.read_text(encoding="utf-8")).items()}
+        except (OSError, ValueError, AttributeError) as error:
+            raise RecordsError(f"cannot read {path}, by which the peers of the run know each other: {error}") from error
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """See ``RunFolder``; written from ``go_on`` on."""

@@ -19,7 +19,7 @@ from dimat_flwr.records.timeline import TIMELINE_COLUMNS, TIMELINE_FILE, Timelin
 from dimat_flwr.records.totals import Totals
 
 EVENTS_FILE, MESSAGES_FILE, CONFIG_FILE = "metrics.jsonl", "messages.csv", "config.yaml"
-SETTINGS_FILE = "settings.json"
+SETTINGS_FILE, INTRODUCTIONS_FILE = "settings.json", "introductions.json"
 MESSAGE_COLUMNS = "round,exchange,source,reader,bytes\n"
 
 _FLUSH_S = 1.0
@@ -37,7 +37,8 @@ _log = getLogger("flwr")
 class RunFolder:
     """A run's records, from config.yaml to report.html.
 
-    That is config.yaml, settings.json, metrics.jsonl, messages.csv, timeline.csv, summary.json, plots and the report.
+    That is config.yaml, settings.json, metrics.jsonl, messages.csv, timeline.csv, summary.json, plots and the report;
+    where peers sign, introductions.json.
 
     Events and bytes are gathered and handed to the disk about once a second; the summary follows every few seconds with
     a heartbeat, by which ``load_summary`` knows a run that was killed. Not thread-safe: the relay writes from one
@@ -98,6 +99,11 @@ class RunFolder:
         """Write settings.json: Flower's run-config, which a run that is gone on with takes again."""
         text = json.dumps(dict(run_config), indent=1, sort_keys=True) + "\n"
         self._attempt(lambda: replace_file(self.path / SETTINGS_FILE, text.encode()))
+
+    def write_introductions(self, introductions: Mapping[int, str]) -> None:
+        """Write introductions.json: what the peers of a run that signs have let the others know of themselves."""
+        text = json.dumps(dict(introductions), indent=1) + "\n"
+        self._attempt(lambda: replace_file(self.path / INTRODUCTIONS_FILE, text.encode(), durable=True))
 
     def describe(self, facts: Mapping[str, Any]) -> None:
         """Add to what the summary says the run is, and write it.

@@ -12,6 +12,7 @@ from dimat_flwr.events import (
     Observed,
     Redrawn,
     Training,
+    Unobserved,
     Vacant,
 )
 
@@ -49,7 +50,7 @@ class Shares:
             self._used[peer] = self._observed[peer] = 0
         used = self._observed if isinstance(event, Observed) else self._used
         match event:
-            case Failure() | Muted() | Vacant() | Joined() | Redrawn():
+            case Failure() | Muted() | Vacant() | Joined() | Redrawn() | Unobserved():
                 return True
             case Final():
                 limit = self._share + _LAST_WORDS

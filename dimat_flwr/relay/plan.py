@@ -103,9 +103,9 @@ class Plan(Sequence[PlannedExchange]):
                 with_edges.sort(key=lambda planned: planned.sums == "none")
                 self._first = with_edges[0] if with_edges else None
         self._checked[len(places)] = 0
-        self._require_observer(places)
         # By exchange: its round and its place within it.
         self._places = [(round, place) for round, layout in enumerate(self._layouts) for place in range(len(layout))]
+        self._require_observer(places)
         if self._needs_one_mixing:
             self.require_one_symmetric_mixing(self._needs_one_mixing)
 
@@ -178,6 +178,17 @@ class Plan(Sequence[PlannedExchange]):
 
         (alike,) = (planned for planned in layout.acts(first.round) if planned.name == first.name)
         return layout.mixes(alike, later)
+
+    @property
+    def observer(self) -> int | None:
+        """The peer without which instruments see nothing; None where they bring nothing together."""
+        instruments = self._choices.instruments
+        return None if instruments is None or self.observed_after(-1) is None else instruments.observer
+
+    def observed_after(self, number: int) -> int | None:
+        """Return the first exchange after one that is for instruments; None where there is none."""
+        later = range(number + 1, len(self))
+        return next((n for n in later if is_observation(self.name_of(n))), None)
 
     @cached_property
     def last_act(self) -> int:
@@ -318,14 +329,11 @@ class Plan(Sequence[PlannedExchange]):
 
     def _require_observer(self, places: Sequence[int]) -> None:
         """Refuse a run that is to be observed by a peer whose place is vacant: it would go on without a word."""
-        for round in range(self.rounds + 2) if len(places) < self.peers else ():
-            wanted = self._layout(self.peers).observed(round, self._end)
-            for before, after in zip(wanted, observed_among(wanted, places), strict=True):
-                if before.mixing.edge_count and not after.mixing.edge_count:
-                    raise PlanError(
-                        "the peer that instruments bring all models to is not there when the run begins: start its "
-                        "SuperNode, set instruments.observer to a place that is taken, or choose instruments=none"
-                    )
+        if self.observer is not None and self.observer not in places:
+            raise PlanError(
+                "the peer that instruments bring all models to is not there when the run begins: start its "
+                "SuperNode, set instruments.observer to a place that is taken, or choose instruments=none"
+            )
 
     def _require_fit(self, peers: int, since: int, epochs: Sequence[Epoch]) -> None:
         """Refuse a number of peers over which not all later rounds are laid out as before."""

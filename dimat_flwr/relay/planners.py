@@ -29,6 +29,10 @@ class Exchanges(FinalExchanges, Protocol):
 class Observations(Protocol):
     """The part of the instruments that a plan needs."""
 
+    @property
+    def observer(self) -> int:
+        """The peer that their exchanges bring models to."""
+
     def exchanges(self, peers: int, round: int, rounds: int, end: int) -> Sequence[Exchange]:
         """Return the exchanges that follow those of a round; ``end`` is the run's last round, a final merge's too."""
 

@@ -44,7 +44,8 @@ class Told:
         jumps: peer -> exchange after which it was moved on, being late -> the exchange it went on with.
         missed: (source, reader) that went without each other at some time.
         without: (source, reader, exchange) in which the reader did not wait for the source.
-        began: peer that came during the run -> the exchange that it began with; what is said of it is from there on.
+        began: peer that came during the run -> the exchange that it began with; ``done`` is from there on.
+        before: the same peer -> the last exchange that whoever was in its place before told something of.
         failed_in: the latest exchange in which a peer was when it failed, also one into whose place another came.
     """
 
@@ -54,6 +55,7 @@ class Told:
     missed: frozenset[tuple[int, int]] = frozenset()
     without: frozenset[tuple[int, int, int]] = frozenset()
     began: Mapping[int, int] = field(default_factory=dict)
+    before: Mapping[int, int] = field(default_factory=dict)
     failed_in: int = -1
 
 
@@ -152,12 +154,15 @@ class _Search:
             max((n for n in standings[p].kept if told.began.get(p, 0) <= n <= most.get(p, self._end - 1)), default=-1)
             for p in self._peers
         ]
-        if all_or_none and min((self._finished[peer] for peer in self._alive), default=-1) < 0:
+        self._must_have_met = all_or_none
+        never_met = any(self._finished[peer] < 0 and told.done.get(peer, -1) < 0 for peer in self._alive)
+        self._begins_anew = all_or_none and never_met
+        if self._begins_anew:
             self._finished = [-1] * plan.peers
         self._coming = [self._jump(peer, self._finished[peer]) for peer in self._peers]
         # By source: the exchange in which it is read -> that in which it was published.
         self._published = [
-            {self._jump(peer, n): n for n in standings[peer].kept if n <= self._finished[peer]} for peer in self._peers
+            {self._jump(peer, n): n for n in standings[peer].kept if self._counts(peer, n)} for peer in self._peers
         ]
 
     def result(self, nobody_is_late: bool) -> Restoration[T]:
@@ -196,6 +201,11 @@ class _Search:
             failed_in=min(self._told.failed_in, self._end - 1),
         )
 
+    def _counts(self, peer: int, number: int) -> bool:
+        """Whether what was published in an exchange may be read: by the peer, or by who was in its place before."""
+        began = self._told.began.get(peer, 0)
+        return began <= number <= self._finished[peer] or number <= min(self._told.before.get(peer, -1), began - 1)
+
     def _jump(self, peer: int, number: int) -> int:
         if number < 0:
             return self._told.began.get(peer, 0)
@@ -204,13 +214,21 @@ class _Search:
     def _require_something_to_do(self) -> None:
         if not self._alive:
             raise SetupError("nothing was trained: every peer of this run has failed, and none of them comes back")
-        if all(self._finished[peer] < 0 for peer in self._alive) and self._told.done:
+        has_told = max(self._told.done.values(), default=-1) >= 0
+        if all(self._finished[peer] < 0 for peer in self._alive) and has_told and not self._begins_anew:
             raise SetupError(
                 "nothing was trained: no peer has a checkpoint of this run that it could be gone on with from. They "
                 "are kept with checkpoint.save=always, outside simulations also with auto, in the run's folder on "
                 "each peer's machine (state-dir, else output-dir); a run that was finished without them cannot be "
                 "gone on with"
             )
+        for peer in self._alive:
+            if self._must_have_met and self._finished[peer] < 0 and not self._begins_anew:
+                raise SetupError(
+                    f"nothing was trained. peer {peer} had finished the start, where peers that sign meet, and has no "
+                    "checkpoint any more: the others know it by what it said then. Bring its files back, or start a "
+                    "new run from the models that this one has saved (training.initialization=file)"
+                )
         if all(self._finished[peer] == len(self._plan) - 1 for peer in self._alive):
             raise SetupError(
                 f"nothing was trained: the run is complete, all peers have done its {self._plan.rounds} rounds; to go "

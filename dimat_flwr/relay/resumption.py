@@ -38,6 +38,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
     missed: set[tuple[int, int]] = set()
     without: set[tuple[int, int, int]] = set()
     began: dict[int, int] = {}
+    before: dict[int, int] = {}
     failed_in = -1
     for stamped in events:
         number, peer = plan.number_of(stamped.round, stamped.exchange), stamped.peer
@@ -50,8 +51,8 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
             case Joined() if number is not None:
                 failed.discard(peer)
                 began[peer] = number
-                jumps.pop(peer, None)
-                done.pop(peer, None)
+                if peer in done:
+                    before[peer] = done.pop(peer)
                 missed |= {(other, peer) for other in range(plan.peers) if other != peer}
             case Late(reader=reader):
                 missed.add((peer, reader))
@@ -66,7 +67,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 }
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
-    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, failed_in)
+    return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, before, failed_in)
 
 
 def absences_told(events: Iterable[Stamped]) -> set[tuple[int, int]]:

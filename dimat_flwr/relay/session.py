@@ -82,9 +82,12 @@ def _relay(
     if not earlier:
         _leave_vacant([place for place in range(plan.peers) if place not in claims], plan, folder)
     introductions = {place: claim.introduction for place, claim in claims.items() if claim.introduction}
+    if introductions and earlier:  # who is out need not be there, and is still one of those whom the others have met
+        introductions |= {place: text for place, text in earlier.introductions().items() if place in out}
     facts = replace(facts, introductions=introductions)
     if introductions and not earlier:  # in a run that is gone on with they have met
         let_all_meet(post, claims, facts, settings, clock)
+        folder.write_introductions(introductions)
     resumption = Resumption(post, earlier, plan, facts, claims) if earlier else None
     if resumption:
         resumption.bring_back(settings, clock)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from logging import getLogger
 from typing import Any, Protocol
 
-from dimat_flwr.events import Failure, Joined, Redrawn, Stamped
+from dimat_flwr.events import Failure, Joined, Redrawn, Stamped, Unobserved
 from dimat_flwr.relay.dispatch import Dispatcher
 from dimat_flwr.relay.epochs import NoSourceError
 from dimat_flwr.relay.plan import Plan
@@ -49,16 +49,33 @@ class Turnover:
         self._tried: tuple[int, Sequence[int], Sequence[int]] | None = None  # of whom it is known that they must wait
 
     def restore(self, events: Collection[Stamped]) -> None:
-        """Take note of who came and went before the run was cut off; the plan has its changes already."""
+        """Take note of who came and went before the run was cut off; the plan has its changes already.
+
+        What was to follow and is not in the record follows now: the cut may have come between a failure and that.
+        """
+        is_told = False
         for stamped in events:
             if isinstance(stamped.event, Joined):
                 self._came.add(stamped.peer)
+                is_told &= stamped.peer != self._plan.observer
             elif isinstance(stamped.event, Failure):
                 self._close(stamped.peer, stamped.round)
+            elif isinstance(stamped.event, Unobserved):
+                is_told = True
+        gone = sorted(set(self._plan.latest.places) - set(self._dispatcher.alive()))
+        if self._plan.observer in gone and not is_told:
+            self._end_observations()
+        if gone:
+            self._draw_without(gone[0])
 
     def left(self, peer: int) -> None:
         """Draw the graphs over those who are left, once a peer is out."""
         self._close(peer, self._round())
+        if peer == self._plan.observer:
+            self._end_observations()
+        self._draw_without(peer)
+
+    def _draw_without(self, peer: int) -> None:
         alive = self._dispatcher.alive()
         begins = self._next_round()
         if self._settings.leavers == "leave_out" or begins is None or len(alive) < 2:
@@ -97,6 +114,19 @@ class Turnover:
         """Write down which newcomers begin later than it was said: those whose sources have gone meanwhile."""
         for peer, number in self._dispatcher.postponed().items():
             self._recorder.event(Stamped(Joined(), self._plan.round_of(number), peer, self._plan.name_of(number)))
+
+    def _end_observations(self) -> None:
+        """Write down that nothing is observed any more, if anything would have been."""
+        observer, number = self._plan.observer, self._plan.observed_after(self._dispatcher.slowest() - 1)
+        if observer is None or number is None:
+            return
+        self._recorder.event(Stamped(Unobserved(), self._plan.round_of(number), observer, self._plan.name_of(number)))
+        _log.warning(
+            "round %d: peer %d is out, which the others' models are brought to: nothing is observed any more, unless "
+            "somebody comes into its place",
+            self._plan.round_of(number),
+            observer,
+        )
 
     def _admit(self, group: Sequence[int], begins: int, alive: Sequence[int]) -> bool:
         """Take a group in from the first round on in which each of it has somebody to read from."""

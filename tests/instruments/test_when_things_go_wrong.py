@@ -86,6 +86,9 @@ def test_without_the_observer_the_others_go_on(tmp_path: Path, number: int) -> N
     observed = found.events("counterfactual") + found.events("consensus") + found.events("gradient_norm")
     assert all(event["round"] <= 1 for event in observed)
     assert found.events("rejected") == []
+    (silent,) = found.events("unobserved")
+    assert (silent["peer"], silent["exchange"].startswith("observe.")) == (0, True)
+    assert silent["round"] == (0 if number <= 3 else 1)
 
 
 def test_without_another_peer_the_mean_is_over_those_left(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from flwr.app import RecordDict
 
 from dimat_flwr.config import ConfigError, load_config
+from dimat_flwr.events import Failure, Joined, Redrawn, Stamped
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
+from dimat_flwr.records import RunFolder
 from dimat_flwr.relay import MembershipError, run_relay
 from dimat_flwr.relay.post import Reply
 from dimat_flwr.wire import names
@@ -154,6 +156,66 @@ def test_a_run_whose_peers_have_changed_is_gone_on_with(whole: Run, tmp_path: Pa
         for peer in (0, 2, 3, 4):
             mine, theirs = found.model(peer), whole.model(peer)
             assert all(bool((mine[name] == theirs[name]).all()) for name in theirs), "to the last bit"
+
+
+def cut_before(entry: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let all be gone before the relay writes down its n-th entry about who comes and goes, from 1."""
+    written, seen = RunFolder.event, list[Stamped]()
+
+    def event(folder: RunFolder, stamped: Stamped) -> None:
+        if isinstance(stamped.event, Failure | Redrawn | Joined):
+            seen.append(stamped)
+            if len(seen) == entry:
+                raise CutOffError
+        written(folder, stamped)
+
+    monkeypatch.setattr(RunFolder, "event", event)
+
+
+# 1: failure of 1, 2: redrawn, 3: failure of 3, 4: redrawn, 5: redrawn with the newcomer, 6: joined
+@pytest.mark.parametrize("entry", [2, 6, *(pytest.param(entry, marks=pytest.mark.slow) for entry in (1, 3, 4, 5))])
+def test_a_run_is_gone_on_with_that_was_cut_off_at_any_entry_of_its_journal(
+    whole: Run, tmp_path: Path, entry: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries = [e["event"] for e in whole.events() if e["event"] in ("failure", "redrawn", "joined")]
+    assert sorted(entries) == sorted(["failure", "redrawn"] * 2 + ["redrawn", "joined"]), "what the numbers mean"
+    settings = settings_of(tmp_path, QUICK, **TABLE)
+    with monkeypatch.context() as dying:
+        cut_before(entry, dying)
+        with pytest.raises(CutOffError):
+            lived(settings, 6, **LIFE)
+    (folder,) = tmp_path.iterdir()
+    lost = {event["peer"] for event in Run(folder).events("failure")}
+    assert lost == ({*()} if entry == 1 else {1} if entry <= 3 else {1, 3})
+    found = lived(
+        {"resume-from": str(folder)}, 6, places={5: 3},
+        breaks={node: round for node, round in LIFE["breaks"].items() if node not in lost},
+        comes={**dict.fromkeys(lost, 10**9), 5: 0 if 3 in lost else 4},
+    )  # fmt: skip
+    merged = {(e["round"], e["peer"]) for e in found.events("merge")}
+    assert all((round, peer) in merged for round in range(1, 11) for peer in (0, 2, 4))
+    assert {e["peer"]: e["sources"] for e in found.events("merge") if e["round"] == 10} == {
+        0: [2, 4], 2: [0, 3], 3: [2, 4], 4: [0, 3]
+    }  # fmt: skip
+    assert (found.summary["lost_peers"], list(found.summary["joined"])) == ({"1": 2}, ["3"])
+    if entry in (2, 4):
+        redrawn = [(e["round"], e["left"]) for e in whole.events("redrawn")][: entry // 2]
+        assert [(e["round"], e["left"]) for e in found.events("redrawn")][: entry // 2] == redrawn
+
+
+def test_a_redraw_that_was_lost_with_the_relay_is_made_up_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody comes: without it peer 1's neighbours would go on with a place in their graph that nobody is in."""
+    settings = settings_of(tmp_path, QUICK.replace("relay.join=any_time", ""), **TABLE)
+    with monkeypatch.context() as dying:
+        cut_before(2, dying)
+        with pytest.raises(CutOffError):
+            lived(settings, 5, breaks={1: 2})
+    (folder,) = tmp_path.iterdir()
+    found = lived({"resume-from": str(folder)}, 5, comes={1: 10**9})
+    assert [e["left"] for e in found.events("redrawn")] == [[1]]
+    assert {e["peer"]: e["sources"] for e in found.events("merge") if e["round"] == 10} == {
+        0: [2, 4], 2: [0, 3], 3: [2, 4], 4: [0, 3]
+    }  # fmt: skip
 
 
 def test_a_run_begins_with_fewer_than_its_places_and_is_gone_on_with(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """A run cut off at any moment stands where it stood: nobody misses a payload, reads one twice or a wrong one."""
 
+from collections.abc import Sequence
+
 import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dimat_flwr.events import CaughtUp, Evaluation, Failure, Joined, Stamped
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.membership import SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
+from dimat_flwr.relay.resumption import what_was_told
 from dimat_flwr.topology import Exchange, Mixing, RoundView
 from dimat_flwr.topology.fully_connected import FullyConnected
 from dimat_flwr.topology.ring import Ring
@@ -210,6 +214,62 @@ def test_nobody_is_moved_on_to_where_one_peer_says_that_it_is(kept: set[int], li
     with pytest.raises(SetupError, match="peer 3 says that it has finished exchange") as refused:
         find_out(plan, [*honest, Standing(frozenset(kept))], told, nobody_is_late=simulation)
     assert "needed in exchange 7 what peer 2 has not published: that one has come to exchange 5" in str(refused.value)
+
+
+@pytest.mark.parametrize("told_of", [1, 2])
+def test_what_was_published_before_a_newcomer_came_is_read_though_it_has_finished_nothing(told_of: int) -> None:
+    """Peer 2 has done exchange 2, whether the relay heard of it or not, and failed; it comes anew, to begin with 4."""
+    plan = make_plan(4, 9)
+    slow = Standing(frozenset({0, 1}))  # has yet to read what its neighbours published in 1 and 2
+    standings = [Standing(frozenset({1, 2})), slow, Standing(frozenset({1, 2})), slow]
+    told = Told(done={0: 2, 1: 1, 3: 1}, began={2: 4}, before={2: told_of}, failed_in=2)
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=True)
+    heard = [(1, 2, [1, 3]), (2, 3, [1, 3])][:told_of]
+    assert [(p.number, p.exchange, sorted(p.readers)) for p in found.publications if p.source == 2] == heard
+    assert (found.finished[2], found.coming[2], found.keeps(2)) == (-1, 4, [1, 2][:told_of])
+    dispatcher: Dispatcher[str] = Dispatcher(plan, 4)
+    contents = {(p.source, p.number): dict.fromkeys(p.readers, f"{p.source}@{p.number}") for p in found.publications}
+    dispatcher.restore(found.with_contents(contents), 0.0)
+    started = {d.peer: d for d in dispatcher.ready(0.0)}
+    assert started[1].payloads == {0: "0@1", 2: "2@1"}
+    assert 2 not in started, "it waits for its neighbours, who have yet to come so far"
+
+
+def test_who_was_moved_on_before_another_came_into_its_place_has_published_for_where_it_was() -> None:
+    plan = make_plan(4, 9)
+    events = [
+        Stamped(Evaluation("after_merge", 1.0), 1, 2, "merge"), Stamped(CaughtUp(2), 1, 2, "merge"),
+        Stamped(Failure("broken"), 4, 2, "merge"), Stamped(Joined(), 7, 2, "merge"),
+    ]  # fmt: skip
+    told = what_was_told(events, plan)
+    assert (told.before, told.began, told.jumps) == ({2: 1}, {2: 7}, {2: {1: 4}})
+    others = Standing(frozenset({2, 3}))
+    found: Restoration[str] = find_out(
+        plan, [others, others, Standing(frozenset({1})), others], told, nobody_is_late=False
+    )
+    assert [(p.number, p.exchange) for p in found.publications if p.source == 2] == [(1, 4)]
+
+
+def signing(kept: Sequence[set[int]], done: dict[int, int], failed: int = 3) -> Restoration[str]:
+    standings = [Standing(frozenset(numbers)) for numbers in kept]
+    told = Told(failed=frozenset({failed}), done=done, failed_in=0)
+    return find_out(make_plan(4, 9), standings, told, nobody_is_late=False, all_or_none=True)
+
+
+def test_peers_that_sign_begin_anew_where_one_has_not_finished_the_start_and_not_where_one_has_lost_its_files() -> None:
+    assert list(signing([{0}, set(), {0, 1}, set()], {0: 0, 2: 1}).finished) == [-1] * 4
+    assert list(signing([{0}, set(), {0}, set()], {0: -1, 2: -1}).finished) == [-1] * 4, "also for the second time"
+    assert list(signing([{0}, {0}, {0, 1}, set()], {0: 0, 1: 0, 2: 1}).finished) == [0, 0, 1, -1]
+    for kept in ([{4, 5}, set(), {4, 5}, set()], [{0}, set(), {0, 1}, set()]):
+        with pytest.raises(SetupError, match="peer 1 had finished the start, where peers that sign meet, and has no"):
+            signing(kept, {0: 5, 1: 0, 2: 5})
+    with pytest.raises(SetupError, match="no peer has a checkpoint of this run"):
+        signing([set()] * 4, {0: 5, 1: 5, 2: 5})
+
+
+def test_a_run_in_which_nobody_had_finished_anything_is_gone_on_with_as_often_as_it_is_cut_off() -> None:
+    nothing: Restoration[str] = find_out(make_plan(3, 2), [Standing()] * 3, Told(done={0: -1}), nobody_is_late=True)
+    assert list(nothing.coming) == [0, 0, 0]
 
 
 def test_who_has_failed_publishes_nothing_more() -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from flwr.app import RecordDict
 
+from dimat_flwr.events import Stamped, Unobserved
+from dimat_flwr.records import RunFolder
 from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report
 from tests.in_process_app import Run
@@ -59,3 +61,28 @@ def test_its_events_and_bytes_stay(kind: type[Unequal], tmp_path: Path, monkeypa
     found = go_on(folder, post=kind({"resume-from": str(folder)}, 0, None, True))
     assert _of_the_lost(folder) == before
     assert (found.summary["status"], found.summary["lost_peers"]) == ("incomplete", {str(LOST): 2})
+
+
+def test_that_nothing_is_observed_any_more_is_said_once_though_the_relay_was_lost_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = RunFolder.event
+
+    def event(folder: RunFolder, stamped: Stamped) -> None:
+        if isinstance(stamped.event, Unobserved):
+            raise interrupted.CutOffError
+        written(folder, stamped)
+
+    observing = f"instruments.consensus=true instruments.observer={LOST}"
+    settings = settings_of(tmp_path, observing, algorithm="weight_averaging", topology="fully_connected")
+    with monkeypatch.context() as dying:
+        dying.setattr(RunFolder, "event", event)
+        dying.setattr(interrupted, "Unequal", Losing)
+        with pytest.raises(interrupted.CutOffError):
+            interrupted.run(settings)
+    (folder,) = tmp_path.iterdir()
+    assert [failure["peer"] for failure in Run(folder).events("failure")] == [LOST]
+    (said,) = go_on(folder).events("unobserved")
+    assert said["peer"] == LOST
+    more = go_on(folder, rounds=6)
+    assert more.events("unobserved") == [said]
