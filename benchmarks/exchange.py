@@ -6,7 +6,8 @@ Each peer of a ring reads two neighbours' models, mixes them, does one minibatch
 batch size 32 and publishes. The bare figure is the same minibatch in a plain loop of torch's own: forward, backward,
 optimizer step. It is measured once after every exchange, so that both see the same machine, and medians are compared.
 The limit is 1.5 times the bare minibatch. With --flwr the same run goes through `flwr run` with two workers, where the
-limit is 25 ms per peer and exchange; Flower hands messages to its workers every 100 ms, which is 20 ms of that.
+limit is 25 ms per peer and exchange; Flower hands messages to its workers every 100 ms, which is 20 ms of that. The
+SuperLink of these runs has a home and ports of its own, and ends with them.
 """
 
 import json
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -34,6 +35,9 @@ from dimat_flwr.local import LocalPost
 from dimat_flwr.peer import caches, exchange, local_training, memory, messages
 from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from tests.e2e.federation import ROOT, simulating_superlink
 
 LIMIT, LIMIT_FLWR_MS = 1.5, 25
 WARM_UP = 10  # rounds that are not counted
@@ -140,13 +144,13 @@ def in_process(peers: int, rounds: int, algorithm: str, *, in_parts: bool) -> Ti
     return post
 
 
-def through_flwr(peers: int, rounds: int, algorithm: str) -> float:
+def through_flwr(environment: Mapping[str, str], peers: int, rounds: int, algorithm: str) -> float:
     """Return the seconds that a run of so many rounds takes from the relay's start, through ``flwr run``."""
     with tempfile.TemporaryDirectory() as output:
         settings = f"output-dir='{output}' rounds={rounds} algorithm='{algorithm}' overrides='{SETTINGS}'"
         federation = f"num-supernodes={peers} client-resources-num-cpus=1 init-args-num-cpus=2"
         command = ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", settings]
-        subprocess.run(command, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True, cwd=ROOT, env=environment)
         (folder,) = Path(output).iterdir()
         summary = json.loads((folder / "summary.json").read_text())
     if summary["status"] != "completed":
@@ -179,7 +183,8 @@ def main(
     console.print(table)
     if flwr:
         few, many = 10, 10 + 2 * rounds
-        first, second = (through_flwr(peers, count, algorithm) for count in (few, many))
+        with tempfile.TemporaryDirectory() as home, simulating_superlink(Path(home)) as environment:
+            first, second = (through_flwr(environment, peers, count, algorithm) for count in (few, many))
         each = 1e3 * (second - first) / (peers * (many - few))
         console.print(
             f"through flwr run, 2 workers: [bold]{each:.1f} ms[/] per peer and exchange (limit {LIMIT_FLWR_MS})"

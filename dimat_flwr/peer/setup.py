@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from dimat_flwr.config import Config, check_network
-from dimat_flwr.data import DataSource
+from dimat_flwr.data import PLACE, DataSource
 from dimat_flwr.learning import PrivacyError, autocast, compiler_fault, resolve_device
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.errors import PeerSetupError
@@ -42,10 +42,12 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
         DeviceError: there is no such device.
         PrivacyError: the network lets samples meet, or delta is too large for so few samples.
         PeerSetupError: the model's folder or that of checkpoints cannot be written, the file of first weights does not
-            fit, or the configuration asks for what this peer cannot do.
+            fit, all peers of a simulation would have the same samples for their own, or the configuration asks for what
+            this peer cannot do.
     """
     device = resolve_device(config.training.device)
     autocast(device, config.training.precision)
+    _require_samples_of_its_own(config, instruction, place)
     dataset = _own(config.dataset, place)
     dataset.check()
     parts = caches.partition_indices(dataset, config.partition, instruction.peers, config.seeds.data)
@@ -90,6 +92,24 @@ def _check_privacy(config: Config, network: nn.Module, device: torch.device, sam
         )
     if faults := private_faults(network, config.dataset.example_input(2).to(device)):
         raise PrivacyError("; ".join(f"privacy: {fault}" for fault in faults))
+
+
+def _require_samples_of_its_own(config: Config, instruction: Instruction, place: int) -> None:
+    """Refuse a simulation in which another peer has the same samples for its own: there only places tell them apart.
+
+    A data set knows its peer by ``DataSource.of`` alone, so two that are equal there read the same.
+    """
+    dataset, peers = config.dataset, instruction.peers
+    if config.partition.shared or not instruction.simulation or peers < 2:
+        return
+    own = max(place, 0)
+    if dataset.of(own) == dataset.of((own + 1) % peers):
+        raise PeerSetupError(
+            f"partition '{config.choices['partition']}' lets every peer train on all of the data set that it reads, "
+            f"and in a simulation all of them would read the same one: write {PLACE} into data-dir where the peer's "
+            "place is to stand, such as data-dir='/data/device-{peer}', or choose a partition that deals one data set "
+            "out, such as partition=iid. A data set of your own may tell peers apart in DataSource.of"
+        )
 
 
 def _own(dataset: DataSource, place: int) -> DataSource:

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 from dimat_flwr.worker.line import BEAT_S, Line
@@ -59,7 +60,7 @@ class Door:
             return False
         except PermissionError:
             pass
-        return True
+        return not _is_zombie(self._parent)
 
     def beat(self) -> None:
         """Give those who wait a sign of life; those who have gone are forgotten."""
@@ -69,6 +70,18 @@ class Door:
             except OSError:
                 line.connection.close()
                 self.waiting.remove(line)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether a process has ended and whoever started it has not asked for its exit code, which may be never.
+
+    Only Linux says so in a file; elsewhere such a SuperNode counts as there, and the worker ends when it is idle.
+    """
+    try:
+        about = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return False
+    return about.rpartition(b")")[2].split()[:1] == [b"Z"]  # the name before it may hold anything
 
 
 class Guard:

@@ -263,6 +263,22 @@ def test_nothing_is_trained_where_a_device_s_data_do_not_fit(tmp_path: Path) -> 
         run_app(tmp_path / "out", 3, dataset="folder", partition="own", data_dir=str(tmp_path / "device-{peer}"))
 
 
+def test_a_simulation_in_which_all_would_have_the_same_samples_for_their_own_is_refused(tmp_path: Path) -> None:
+    small = "training.pretrain_epochs=0 training.local_steps=1 model.width=2 dataset.test_samples=20"
+    with pytest.raises(
+        SetupError, match=r"every peer: partition 'own' lets .* write \{peer\} into data-dir"
+    ) as refused:
+        run_app(tmp_path / "refused", 3, partition="own", overrides=small)
+    assert "nothing was trained" in str(refused.value)
+    settings = {"partition": "own", "algorithm": "weight_averaging", "rounds": 1, "model": "mlp"}
+    network = "model.in_features=64 training.pretrain_epochs=0 training.local_steps=1 dataset.test_samples=20"
+    run = run_app(tmp_path / "devices", 2, simulation=False, overrides=network, **settings)
+    assert run.summary["status"] == "completed", "devices have files of their own under one and the same name"
+    told_apart = f"{network} dataset._target_=tests.data.own_files.ByPlace +dataset.place=0"
+    run = run_app(tmp_path / "told-apart", 2, overrides=told_apart, **settings)
+    assert run.summary["status"] == "completed", "a data set may tell peers apart by itself"
+
+
 def test_own_data_cannot_be_pooled(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leaves every peer's samples on its own device"):
         run_app(tmp_path, 3, dataset="folder", partition="own", algorithm="centralized")

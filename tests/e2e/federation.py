@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -363,6 +363,43 @@ def end(home: Path) -> None:
     for process in left:
         with suppress(ProcessLookupError):
             os.kill(process, signal.SIGKILL)
+
+
+@contextmanager
+def simulating_superlink(home: Path) -> Iterator[dict[str, str]]:
+    """Run a SuperLink for simulations, on ports of its own; end it and all its children afterwards.
+
+    Args:
+        home: an empty folder, its FLWR_HOME.
+
+    Yields:
+        The environment in which ``flwr run`` finds it.
+    """
+    port, control = free_ports(2)
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        "FLWR_HOME": str(home),
+        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": port,
+        "FLWR_LOCAL_CONTROL_API_PORT": control,
+        # What the app needs is installed here already; a network is not needed to test it.
+        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_TELEMETRY_ENABLED": "0",
+    }
+    command = [
+        "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess",
+        "--host", "127.0.0.1", "--port", port, "--control-api-address", f"127.0.0.1:{control}",
+    ]  # fmt: skip
+    with (home / "superlink.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_for_health(f"http://127.0.0.1:{port}/health", process, home / "superlink.log")
+        yield environment
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
 
 
 def free_ports(count: int) -> list[str]:

@@ -1,11 +1,8 @@
 """The real `flwr run` in simulation: a SuperLink of our own, Flower's own command, and the folder it leaves."""
 
 import json
-import os
 import re
-import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,43 +10,18 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.e2e.federation import free_ports, wait_for_health
+from tests.e2e.federation import simulating_superlink
 from tests.in_process_app import run_app
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
 
 
 @pytest.fixture(scope="module")
 def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Start a SuperLink on a port and in a FLWR_HOME of its own and end it, with all its children, afterwards."""
-    home = tmp_path_factory.mktemp("flower")
-    port, control = free_ports(2)
-    environment = {
-        **os.environ,
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(home),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": port,
-        "FLWR_LOCAL_CONTROL_API_PORT": control,
-        # What the app needs is installed here already; a network is not needed to test it.
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_TELEMETRY_ENABLED": "0",
-    }
-    command = [
-        "flower-superlink", "--insecure", "--simulation", "--isolation", "subprocess",
-        "--host", "127.0.0.1", "--port", port, "--control-api-address", f"127.0.0.1:{control}",
-    ]  # fmt: skip
-    with (home / "superlink.log").open("w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_for_health(f"http://127.0.0.1:{port}/health", process, home / "superlink.log")
+    with simulating_superlink(tmp_path_factory.mktemp("flower")) as environment:
         yield environment
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
 
 
 def flwr_run(

@@ -197,6 +197,17 @@ def test_the_work_ends_with_who_asked_for_it_or_with_the_supernode(left: list[st
     assert left[1:] == ["the SuperNode has gone"]
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells of zombies")
+def test_a_supernode_that_has_ended_and_that_nobody_has_taken_note_of_wants_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        door = Door(Bench().listener, process.pid)
+        assert door.is_wanted()
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+        assert not door.is_wanted()
+        assert door.next(idle=60.0) is None
+
+
 def test_a_guard_that_fails_ends_the_worker(left: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Door, "is_wanted", lambda _: 1 / 0)
     caller, line = pair()
