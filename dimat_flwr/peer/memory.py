@@ -7,6 +7,7 @@ because it was killed before they were on the disk: then it goes on from the new
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,6 +109,8 @@ class Memory:
         if found is None:
             return None
         self._take_up(found.state)
+        with suppress(OSError):  # its checkpoint counts it, too
+            self._count(found.state.spent)
         return found.reply
 
     def before(self) -> Callable[[], PeerState]:

@@ -67,7 +67,7 @@ class _Gathering:
             for reply in heard:
                 self._hear(reply)
             seating = self._seating()
-            is_over = self._post.simulation or self._clock.now() > deadline
+            is_over = (self._post.simulation and bool(self._since)) or self._clock.now() > deadline
             if self._is_decided(seating, is_over):
                 return self._decide(seating)
             if heard:

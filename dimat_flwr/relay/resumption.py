@@ -51,8 +51,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
             case Joined() if number is not None:
                 failed.discard(peer)
                 began[peer] = number
-                if peer in done:
-                    before[peer] = done.pop(peer)
+                before[peer] = max(before.get(peer, -1), done.pop(peer, -1))
                 missed |= {(other, peer) for other in range(plan.peers) if other != peer}
             case Late(reader=reader):
                 missed.add((peer, reader))

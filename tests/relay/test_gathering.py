@@ -116,6 +116,17 @@ def test_a_node_whose_process_dies_over_the_question_is_asked_again_and_not_for_
         gathered({1: at(0), 2: at(1)}, 2, crashes={2: 3})
 
 
+def test_in_a_simulation_nobody_is_waited_for_once_somebody_is_there() -> None:
+    clock = SimulatedClock()
+    post = Coming({1: at(0, comes=4.0), 2: at(1, comes=4.0)}, clock)
+    post.simulation = True
+    found = agree_on_places(post, RunFacts(2, "run", True, 3), RelaySettings(peers=2), clock)
+    assert [claim.node for claim in found.values()] == [1, 2]
+    with pytest.raises(MembershipError, match='nobody is in place 2;.*\n.*num-supernodes=3"'):
+        agree_on_places(post, RunFacts(3, "run", True, 3), RelaySettings(peers=3), clock)
+    assert clock.time < 10.0
+
+
 def test_what_is_wrong_with_a_spare_node_stops_nobody() -> None:
     places, _, _ = gathered({1: at(7, problem="no data"), 2: at(0), 3: at(1)}, 2)
     assert places == {0: 2, 1: 3}

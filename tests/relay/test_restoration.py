@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dimat_flwr.events import CaughtUp, Evaluation, Failure, Joined, Stamped
+from dimat_flwr.events import CaughtUp, Evaluation, Failure, Joined, Resumed, Stamped
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.membership import SetupError
 from dimat_flwr.relay.plan import Plan
@@ -243,6 +243,12 @@ def test_who_was_moved_on_before_another_came_into_its_place_has_published_for_w
     ]  # fmt: skip
     told = what_was_told(events, plan)
     assert (told.before, told.began, told.jumps) == ({2: 1}, {2: 7}, {2: {1: 4}})
+    later = [
+        *events,
+        Stamped(Resumed(-1, "it has finished nothing before"), 7, 2, "merge"),
+        Stamped(Joined(), 8, 2, "merge"),
+    ]
+    assert (what_was_told(later, plan).before, what_was_told(later, plan).began) == ({2: 1}, {2: 8}), "postponed"
     others = Standing(frozenset({2, 3}))
     found: Restoration[str] = find_out(
         plan, [others, others, Standing(frozenset({1})), others], told, nobody_is_late=False
