@@ -122,7 +122,7 @@ def test_in_a_simulation_nobody_is_waited_for_once_somebody_is_there() -> None:
     post.simulation = True
     found = agree_on_places(post, RunFacts(2, "run", True, 3), RelaySettings(peers=2), clock)
     assert [claim.node for claim in found.values()] == [1, 2]
-    with pytest.raises(MembershipError, match='nobody is in place 2;.*\n.*num-supernodes=3"'):
+    with pytest.raises(MembershipError, match=r'nobody is in place 2;.*\n.*num-supernodes=3"'):
         agree_on_places(post, RunFacts(3, "run", True, 3), RelaySettings(peers=3), clock)
     assert clock.time < 10.0
 
