@@ -76,12 +76,17 @@ class _Gathering:
                 self._clock.sleep(pause.seconds(self._clock.now(), self._clock.now() - now))
 
     def _look(self, now: float) -> None:
-        """Ask whom nobody has asked yet; who has gone is a new one when it is back."""
+        """Ask whom nobody has asked yet; who has gone is a new one when it is back.
+
+        The place that it has claimed stays its own, as if it had gone later, unless somebody else claims it, too.
+        """
         connected = self._post.nodes()
         gone = self._since.keys() - set(connected)
         for node in gone:
             del self._since[node]
-            self._claims.pop(node, None)
+            claim = self._claims.get(node)
+            if claim and (claim.place < 0 or claim.problem or self._claimants(claim.place) != [node]):
+                del self._claims[node]
         self._asked = {message: node for message, node in self._asked.items() if node not in gone}
         for node in connected:
             if node in self._since:
@@ -102,7 +107,13 @@ class _Gathering:
             if self._lost[node] < _TRIES:  # gone, or its process has died: it is asked anew when it is there
                 del self._since[node]
                 return
-        self._claims[node] = claim_of(node, reply)
+        claim = self._claims[node] = claim_of(node, reply)
+        for other in self._claimants(claim.place):
+            if other != node and other not in self._since:
+                del self._claims[other]
+
+    def _claimants(self, place: int) -> list[int]:
+        return [node for node, claim in self._claims.items() if claim.place == place]
 
     def _seating(self) -> Seating:
         # By place and node, so that places and errors do not depend on who answered first.

@@ -217,7 +217,7 @@ def test_a_whole_run_with_a_straggler_is_gone_on_with(tmp_path: Path) -> None:
 
     post = Devices(clock, settings)
     post.on_exchange = slow
-    post.nodes = lambda: [0, 1, 2] if clock.time < 1 else [0, 2]  # type: ignore[method-assign]
+    post.nodes = lambda: [0, 1, 2] if clock.time < 4 else [0, 2]  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         launch(settings, ROOT / "conf", "pytest", lambda *arguments: run_relay(post, *arguments, clock))
     (folder,) = onto.iterdir()

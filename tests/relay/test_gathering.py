@@ -101,6 +101,15 @@ def test_a_supernode_that_is_started_anew_is_not_taken_for_a_rival_of_itself() -
         gathered({1: at(0, comes=10.0), 2: at(1), 3: at(1, comes=2.0)}, 2, join_timeout=30.0)
 
 
+def test_one_that_went_after_its_answer_has_its_place_unless_another_claims_it() -> None:
+    places, _, when = gathered({1: at(0, comes=10.0), 2: at(1, goes=5.0)}, 2)
+    assert (places, when < 15.0) == ({0: 1, 1: 2}, True), "it is away, as if it had gone later"
+    nodes = {1: at(0, comes=30.0), 2: at(1, goes=5.0), 3: at(1, comes=10.0, goes=15.0), 4: at(1, comes=20.0)}
+    assert gathered(nodes, 2)[0] == {0: 1, 1: 4}
+    with pytest.raises(MembershipError, match="nobody is in place 1"):
+        gathered({1: at(0, comes=10.0), 2: at(-1, goes=5.0)}, 2)
+
+
 def test_one_that_went_without_an_answer_is_not_waited_for() -> None:
     places, _, when = gathered({1: at(0), 2: (0.0, 20.0, None), 3: at(1, comes=3.0)}, 2)
     assert places == {0: 1, 1: 3}
