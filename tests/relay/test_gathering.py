@@ -1,6 +1,6 @@
 """Nodes that come one after the other, too many of them, or the wrong ones: who is in which place of the run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -25,7 +25,7 @@ class Coming:
 
     simulation = False
 
-    def __init__(self, nodes: dict[int, tuple[float, float, Report | None]], clock: SimulatedClock) -> None:
+    def __init__(self, nodes: Mapping[int, tuple[float, float, Report | None]], clock: SimulatedClock) -> None:
         self._nodes, self._clock = nodes, clock
         self.asked: list[int] = []
         self.crashes: dict[int, int] = {}
@@ -57,7 +57,7 @@ def at(place: int, comes: float = 0.0, goes: float = NEVER, **said: Any) -> tupl
 
 
 def gathered(
-    nodes: dict[int, tuple[float, float, Report | None]], peers: int, *, without: Sequence[int] = (),
+    nodes: Mapping[int, tuple[float, float, Report | None]], peers: int, *, without: Sequence[int] = (),
     resumed: bool = False, crashes: dict[int, int] | None = None, **settings: Any,
 ) -> tuple[dict[int, int], Coming, float]:  # fmt: skip
     clock = SimulatedClock()
