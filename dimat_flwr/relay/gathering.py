@@ -52,6 +52,7 @@ class _Gathering:
         self._asked: dict[str, int] = {}  # message -> node, of those who have not answered yet
         self._since: dict[int, float] = {}  # node -> when it was asked
         self._claims: dict[int, Claim] = {}  # by node
+        self._gone: set[int] = set()  # nodes that went after they had claimed a place that is theirs still
         self._lost: Counter[int] = Counter()  # node -> how often it was lost over the question
         self._warned: set[int] = set()
 
@@ -66,10 +67,12 @@ class _Gathering:
             heard = self._post.collect(list(self._asked)) if self._asked else []
             for reply in heard:
                 self._hear(reply)
-            seating = self._seating()
-            is_over = (self._post.simulation and bool(self._since)) or self._clock.now() > deadline
-            if self._is_decided(seating, is_over):
-                return self._decide(seating)
+            # In a simulation messages queue for workers, and waiting for a worker is not being silent.
+            if not (self._post.simulation and self._asked):
+                seating = self._seating()
+                is_over = (self._post.simulation and bool(self._since)) or self._clock.now() > deadline
+                if self._is_decided(seating, is_over):
+                    return self._decide(seating)
             if heard:
                 pause.reset(self._clock.now())
             else:
@@ -85,13 +88,16 @@ class _Gathering:
         for node in gone:
             del self._since[node]
             claim = self._claims.get(node)
-            if claim and (claim.place < 0 or claim.problem or self._claimants(claim.place) != [node]):
+            if claim and (claim.place < 0 or claim.problem or self._is_claimed_twice(claim.place)):
                 del self._claims[node]
+            elif claim:
+                self._gone.add(node)
         self._asked = {message: node for message, node in self._asked.items() if node not in gone}
         for node in connected:
             if node in self._since:
                 continue
             self._since[node] = now
+            self._gone.discard(node)
             message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
             if message_id:
                 self._asked[message_id] = node
@@ -108,12 +114,12 @@ class _Gathering:
                 del self._since[node]
                 return
         claim = self._claims[node] = claim_of(node, reply)
-        for other in self._claimants(claim.place):
-            if other != node and other not in self._since:
-                del self._claims[other]
+        for other in [other for other in self._gone if self._claims[other].place == claim.place]:
+            del self._claims[other]
+            self._gone.discard(other)
 
-    def _claimants(self, place: int) -> list[int]:
-        return [node for node, claim in self._claims.items() if claim.place == place]
+    def _is_claimed_twice(self, place: int) -> bool:
+        return sum(claim.place == place for claim in self._claims.values()) > 1
 
     def _seating(self) -> Seating:
         # By place and node, so that places and errors do not depend on who answered first.
@@ -126,9 +132,6 @@ class _Gathering:
             return False
         if not self._asked:
             return True
-        # In a simulation messages queue for workers, and waiting for a worker is not being silent.
-        if self._post.simulation:
-            return False
         if seating.is_complete:  # who is not needed for it is given the time that all have to come
             return is_over
         now, patience = self._clock.now(), self._settings.give_up_timeout
