@@ -9,6 +9,7 @@ a device that is given another place each time it comes (no ``partition-id``) co
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dimat_flwr.learning import Spent, steps_taken
 from dimat_flwr.peer.durable import write_durably
 
 _DIGEST = 64  # characters
+_ROOM = 4096 - _DIGEST  # of a file, so that a longer account fits into the blocks of a shorter one
 
 
 class Account:
@@ -46,11 +48,24 @@ class Account:
         """Write the steps down, if they are more than what is written there.
 
         Raises:
-            OSError: the disk does not take it; what was there still is.
+            OSError: the disk does not take it.
         """
-        if steps_taken(spent) > steps_taken(self._read(self._path)):
-            text = json.dumps({"run": self._run, "spent": spent})
-            write_durably(self._path, f"{_digest(text)}{text}".encode())
+        if steps_taken(spent) <= steps_taken(self._read(self._path)):
+            return
+        text = json.dumps({"run": self._run, "spent": spent}).ljust(_ROOM)
+        data = f"{_digest(text)}{text}".encode()
+        try:
+            write_durably(self._path, data)
+        except OSError:  # a full disk still has the room that the account takes up
+            self._overwrite(data)
+
+    def _overwrite(self, data: bytes) -> None:
+        """Write where the old account is: a power cut may tear it, but no kill does."""
+        with self._path.open("r+b") as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
 
     def _found(self) -> Iterator[Spent]:
         for path in [self._path] if self._has_place else sorted(self._folder.glob("peer-*.account")):

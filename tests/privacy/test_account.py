@@ -147,6 +147,23 @@ def test_a_device_without_a_place_counts_on_in_whatever_place_it_comes_to(tmp_pa
     assert Account(tmp_path, "run", 1, has_place=True).read() == [], "another SuperNode's that shares the folder"
 
 
+def test_a_full_disk_takes_the_account_where_it_has_taken_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    account = Account(tmp_path, "run", 0, has_place=True)
+    account.keep([(2.0, 0.5, 6)])
+    blocks = (tmp_path / "peer-0.account").stat().st_size
+    monkeypatch.setattr("dimat_flwr.peer.account.write_durably", full)
+    account.keep([(2.0, 0.5, 60_000_000), *((1.0 + k, 0.123456789, 1) for k in range(30))])
+    assert Account(tmp_path, "run", 0, has_place=True).read()[0] == (2.0, 0.5, 60_000_000)
+    assert (tmp_path / "peer-0.account").stat().st_size == blocks
+    with pytest.raises(OSError, match="No such file"):
+        Account(tmp_path, "run", 1, has_place=True).keep([(2.0, 0.5, 6)])
+
+
 @pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: b"\xff" + data[1:]])
 def test_a_damaged_account_is_named_and_written_anew(tmp_path: Path, damage: Any) -> None:
     account = Account(tmp_path, "run", 0, has_place=True)
