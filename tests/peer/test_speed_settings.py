@@ -41,6 +41,12 @@ def test_channels_last_is_refused_where_nothing_has_channels(tmp_path: Path) -> 
         run(tmp_path, "dataset=breast_cancer model=mlp training.channels_last=always")
 
 
+def test_channels_last_goes_with_privacy(tmp_path: Path) -> None:
+    words = f"{QUICK} model._target_=tests.peer.plain_convolutions.PlainConvolutions privacy.noise_multiplier=1"
+    plain = run(tmp_path / "plain", words)
+    assert_close(run(tmp_path / "ordered", f"{words} training.channels_last=always"), plain)
+
+
 def test_compiling_is_refused_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SetupError, match=r"training.compile: no C\+\+ compiler is here .* set training.compile=false"):
