@@ -47,7 +47,7 @@ class ActivationMatching:
     def _something_left_to_stop_before(self) -> Self:
         if self.early_stop is not None and self.samples <= 2 * self.batch_size:
             raise ValueError(
-                f"early_stop looks at the order of units after every batch and can end with the second, but {self.samples} "
+                f"early_stop looks at the units after every batch and can end with the second, but {self.samples} "
                 f"samples in batches of {self.batch_size} are no more than two; set batch_size to a tenth of samples"
             )
         return self
