@@ -1,10 +1,10 @@
 """How far merges differ that stop reading images early, and how far full ones do that match on other images.
 
-The first two networks of every seed of ``merge_many.py``, in its ``--cache`` (they are trained where they are missing),
-are merged by activation matching on several disjoint draws of training images. Each draw gives a full merge and those
-that read less of the same images. Two full merges of one pair that saw different images tell how much of a difference
-is the images' doing; one and the same order of units with BatchNorm recalibrated on another draw, how much of that is
-recalibration's. All are tested on the same images. docs/merging.md has the figures.
+The first networks of seed 0 of ``merge_many.py``, in its ``--cache`` (they are trained where they are missing), are
+merged two by two, each with the next, by activation matching on several disjoint draws of training images. Each draw
+gives a full merge and those that read less of the same images. Two full merges of one pair that saw different images
+tell how much of a difference is the images' doing; one and the same order of units with BatchNorm recalibrated on
+another draw, how much of that is recalibration's. All are tested on the same images. docs/merging.md has the figures.
 
     python benchmarks/early_stop.py --cache DIR --data-dir DIR
 """
@@ -35,7 +35,6 @@ FULL = "all images"
 # Name, images to match on (None: all), early_stop.
 ROWS: list[tuple[str, int | None, float | None]] = [
     (FULL, None, None),
-    ("early_stop=0.1", None, 0.1),
     ("early_stop=0.2", None, 0.2),
     ("the first 300", 300, None),
 ]
@@ -97,8 +96,8 @@ def main(
     cache: Annotated[Path, typer.Option(help="Folder of the trained networks; made if it is missing.")],
     data_dir: Annotated[str | None, typer.Option(envvar="DIMAT_DATA", help="Folder of the data set's folder.")] = None,
     dataset: Annotated[Literal["fashion_mnist", "cifar10"], typer.Option(help="Which images.")] = "cifar10",
-    seeds: int = 3,
-    draws: Annotated[int, typer.Option(min=2, help="Sets of images to match on, for each seed.")] = 3,
+    networks: Annotated[int, typer.Option(min=3, help="As many pairs, each with the next.")] = 3,
+    draws: Annotated[int, typer.Option(min=2, help="Sets of images to match on, for each pair.")] = 3,
     images: Annotated[int, typer.Option(help=f"Of a draw; a multiple of {BATCH}.")] = 1000,
     width: int = 4,
     size: Annotated[int, typer.Option(help="Average the images to this many pixels a side.")] = 12,
@@ -120,17 +119,18 @@ def main(
 
     found: dict[str, list[tuple[float, float]]] = {name: [] for name, _, _ in ROWS}  # accuracy, share of images read
     others, recalibrated = [], []
-    for seed in range(seeds):
-        states = members(cache, make, data, 2, seed, epochs, batch_size)
-        sets = draws_of(data, draws, images, seed)
-        model = make().eval()
-        pair = Pair(model, states, find_permutation_spec(model, sets[0][0][:2]), test)
+    states = members(cache, make, data, networks, 0, epochs, batch_size)
+    model = make().eval()
+    for first in range(networks):
+        sets = draws_of(data, draws, images, first)
+        spec = find_permutation_spec(model, sets[0][0][:2])
+        pair = Pair(model, (states[first], states[(first + 1) % networks]), spec, test)
         full = []
         for number, batches in enumerate(sets):
             for name, fewer, share in ROWS:
                 order, read = pair.matched(batches, fewer, share)
                 found[name].append((pair.accuracy(order, batches), read / images))
-                print(f"seed {seed}, draw {number}, {name}: {found[name][-1][0]:.2f} %, {read} images", flush=True)
+                print(f"pair {first}, draw {number}, {name}: {found[name][-1][0]:.2f} %, {read} images", flush=True)
                 if name == FULL:
                     full.append(found[name][-1][0])
                     again = pair.accuracy(order, sets[(number + 1) % draws])
@@ -144,7 +144,7 @@ def main(
     lines.append(["all of another draw", "", "", *told(others)[1:], "100"])
     lines.append(["the same order, recalibrated on another draw", "", "", *told(recalibrated)[1:], "100"])
     title = ["", "accuracy %", "points gained, mean", "root mean square", "largest", "images read %"]
-    print(f"\n{seeds} seeds, {draws} draws each, tested on {len(test):,} images\n\n{markdown(title, lines)}")
+    print(f"\n{networks} pairs, {draws} draws each, tested on {len(test):,} images\n\n{markdown(title, lines)}")
 
 
 if __name__ == "__main__":
