@@ -3,8 +3,8 @@
 Whatever is called with tensors of both devices raises as torch does on a GPU, and so does what a GPU's tensor refuses
 (``numpy``, a CPU generator) or does not promise (a copy to the CPU that nobody waits for). Numbers, autograd, strides
 and memory formats are the CPU's. What no stand-in shows: the kernels' own numbers and limits, streams, memory, cuDNN,
-``torch.compile``, what torch's own Python code does with tensors once it has been called, and hooks of the backward
-pass (training with privacy), which get plain tensors here.
+tracing, ``torch.compile``, what torch's own Python code does with tensors once it has been called, and hooks of the
+backward pass (training with privacy), which get plain tensors here.
 """
 
 import contextlib
