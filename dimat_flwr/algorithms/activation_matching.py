@@ -1,9 +1,9 @@
 """Averaging after activation matching, as DIMAT does every round and the final merge ``aligned`` once."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -27,8 +27,8 @@ class ActivationMatching:
         statistic: ``correlation`` (the paper's code) or ``covariance`` of activations.
         taps: match on the sum over all places where a group's units are visible, or on the ``last`` one.
         stickiness: keep a group's order unless the best one gains more than this share of its score.
-        early_stop: stop reading inputs once a batch changed the places of at most this share of the units; None: read
-            all.
+        early_stop: stop reading inputs once a batch changed the places of at most this share of the units, after the
+            second at the earliest; None: read all.
         repair: restore the hidden units' variance after averaging (REPAIR), for networks without BatchNorm.
         match_data: ``local``: the peer's own inputs; ``pooled``: all peers' inputs, as the paper's code does. Only a
             simulation has those, and it is there for comparison: it breaks the rule that data stay with their peer.
@@ -42,6 +42,15 @@ class ActivationMatching:
     early_stop: float | None = Field(default=None, ge=0, lt=1)
     repair: bool = False
     match_data: Literal["local", "pooled"] = "local"
+
+    @model_validator(mode="after")
+    def _something_left_to_stop_before(self) -> Self:
+        if self.early_stop is not None and self.samples <= 2 * self.batch_size:
+            raise ValueError(
+                f"early_stop looks at the units after every batch and can end with the second, but {self.samples} "
+                f"samples in batches of {self.batch_size} are no more than two; set batch_size to a tenth of samples"
+            )
+        return self
 
     def aligned_average(self, peer: Peer, inbox: Inbox, row: Row) -> Mapping[str, Tensor]:
         """Return sum_j W_ij P_ij x_j, with P_ij by activation matching and P_ii = I, and record what moved.

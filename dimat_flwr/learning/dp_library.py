@@ -7,12 +7,16 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
 
 _handlers = list(logging.getLogger().handlers)
 
 from opacus.accountants import RDPAccountant  # noqa: E402
 from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent  # noqa: E402
-from opacus.grad_sample import GradSampleModule  # noqa: E402
+from opacus.grad_sample import GradSampleModule, register_grad_sampler  # noqa: E402
+from opacus.grad_sample.conv import compute_conv_grad_sample  # noqa: E402
 from opacus.optimizers import DPOptimizer  # noqa: E402
 from opacus.validators import ModuleValidator  # noqa: E402
 
@@ -34,6 +38,16 @@ _EXPECTED = (
     "Full backward hook is firing",  # the inputs need no gradient
     "Optimal order is the",  # at the smallest or largest order the bound holds too; another might give a smaller one
 )
+
+
+@register_grad_sampler(nn.Conv2d)  # type: ignore[untyped-decorator]
+def _of_images(layer: nn.Conv2d, activations: list[Tensor], backprops: Tensor) -> Any:
+    """Compute each sample's gradient of a convolution as opacus does, of images in whatever order of memory.
+
+    Opacus cuts their patches out as if channels came before rows in memory. Of images in channels-last order it would
+    read other places, those of other samples among them: what is clipped then is no sample's gradient.
+    """
+    return compute_conv_grad_sample(layer, [images.contiguous() for images in activations], backprops)
 
 
 @contextmanager

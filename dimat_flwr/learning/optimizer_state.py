@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from dimat_flwr.learning.errors import TrainingError
@@ -52,4 +53,9 @@ def restore_optimizer(
         # Counters stay on the CPU, as torch's optimizers keep them; moments live beside their parameter.
         counter = name == "step" or value.dim() < parameter.dim()
         device = value.device if counter else parameter.device
-        optimizer.state.setdefault(parameter, {})[name] = value.to(device, copy=copy)
+        moment = value.to(device, copy=copy)
+        if not counter and moment.stride() != parameter.stride():
+            # Kept and sent moments are row by row; beside a parameter in channels-last order every step would take them
+            # tensor by tensor, and element by element in two orders.
+            moment = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        optimizer.state.setdefault(parameter, {})[name] = moment.detach()

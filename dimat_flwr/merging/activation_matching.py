@@ -20,6 +20,7 @@ from dimat_flwr.merging.portion import Portion
 from dimat_flwr.symmetry import Group, Permutation, PermutationSpec, Tap
 
 Taps = Literal["all", "last"]
+_Sets = tuple[list[Tensor], list[Tensor]]
 
 
 class MatchingOptions(TypedDict, total=False):
@@ -130,7 +131,7 @@ def match_neighbours(
                     break
         settled = []
         while pairs:
-            pair, alike = pairs.pop(0), dict[str, list[Tensor]]()  # its statistics go when its order is known
+            pair, alike = pairs.pop(0), dict[str, _Sets]()  # its statistics go when its order is known
             order = pair.permutation(spec, joint, statistic, stickiness, alike)
             settled.append(settle_indistinct(ours, pair.state, spec, order, alike))
         return settled
@@ -155,11 +156,11 @@ class _Pair:
         joint: Sequence[Family],
         statistic: Statistic,
         stickiness: float,
-        alike: dict[str, list[Tensor]] | None = None,
+        alike: dict[str, _Sets] | None = None,
     ) -> Permutation:
         """Return the best assignment by the statistics so far.
 
-        ``alike``, if given, takes in which of my units the statistics cannot tell apart, per group.
+        ``alike``, if given, takes in which units the statistics cannot tell apart, per group: mine, and theirs.
         """
         orders: dict[str, Tensor] = {}
         precision = max((moments.precision for moments in self._moments.values()), default=0.0)
@@ -168,7 +169,8 @@ class _Pair:
             orders.update(match_family(family, lambda group: scores[group.name], stickiness))  # noqa: B023
             for group in family.groups:
                 if alike is not None and (found := scores[group.name]) is not None:
-                    alike[group.name] = find_indistinct(found, precision, group.blocks or 1)
+                    own, others = (find_indistinct(side, precision, group.blocks or 1) for side in (found, found.T))
+                    alike[group.name] = (own, others)
         return spec.permutation(orders)
 
     def _scores(self, group: Group, statistic: Statistic) -> Tensor | None:

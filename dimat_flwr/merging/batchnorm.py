@@ -100,7 +100,8 @@ def inputs_on(batch: Batch, device: torch.device) -> tuple[Tensor, ...]:
         )
     if any(tensor.shape[0] == 0 for tensor in tensors):
         raise MergeError("a batch without samples was handed in: leave empty batches out.")
-    return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
+    # A copy from a GPU that nobody waits for would be read before it is there.
+    return tuple(tensor.to(device, non_blocking=device.type != "cpu") for tensor in tensors)
 
 
 def _batchnorms(model: nn.Module) -> dict[str, _BatchNorm]:

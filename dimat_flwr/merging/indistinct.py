@@ -1,7 +1,8 @@
 """Units that the matching data cannot tell apart: activations say nothing about their order, so their weights do.
 
-Dead units (a ReLU that is off for all of my samples) are the usual case, units that act on a single sample another.
-Left to chance they would be shuffled at every exchange, and mixed with weights they have nothing in common with.
+Dead units (a ReLU that is off for all of my samples) are the usual case, mine or the neighbour's; units that act on a
+single sample another. Left to chance they would be shuffled at every exchange, by how the sums are rounded, and mixed
+with weights they have nothing in common with.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,18 +12,21 @@ from torch import Tensor
 
 from dimat_flwr.merging.descent import Descent
 from dimat_flwr.merging.moments import ROUNDING
-from dimat_flwr.symmetry import Permutation, PermutationSpec
+from dimat_flwr.symmetry import Group, Permutation, PermutationSpec
+
+Alike = Mapping[str, tuple[Sequence[Tensor], Sequence[Tensor]]]
+"""Group -> sets of my units and sets of the neighbour's (block-major inside blocks), as from ``find_indistinct``."""
 
 _SWEEPS = 10  # each settles what the one before made comparable; a few are enough, as most units have their place
 
 
 def find_indistinct(scores: Tensor, precision: float, blocks: int = 1) -> list[Tensor]:
-    """Return the sets of my units whose scores against all of the neighbour's are the same.
+    """Return the sets of one network's units whose scores against all of the other's are the same.
 
     Exchanging the units that such a set is matched with changes no sum of scores.
 
     Args:
-        scores: (N, N), my units in rows.
+        scores: (N, N), the units in rows.
         precision: the relative rounding error of the activations; rows closer than ``ROUNDING`` of these are the same.
         blocks: how many blocks of equal size the units come in; such sets across blocks are left out.
 
@@ -51,7 +55,7 @@ def settle_indistinct(
     theirs: Mapping[str, Tensor],
     spec: PermutationSpec,
     found: Permutation,
-    sets: Mapping[str, Sequence[Tensor]],
+    alike: Alike,
 ) -> Permutation:
     """Order units that cannot be told apart by weights; what the activations decided stays as it is.
 
@@ -60,14 +64,27 @@ def settle_indistinct(
         theirs: the neighbour's state dict.
         spec: the network's permutation groups.
         found: the order found by activations.
-        sets: group -> sets of its units (block-major inside blocks), as from ``find_indistinct``.
+        alike: the units that cannot be told apart.
     """
-    loose = [(spec.groups[name], units) for name, found_sets in sets.items() for units in found_sets]
-    if not loose:
+    if not any(own or others for own, others in alike.values()):
         return found
     descent = Descent(mine, theirs, spec, found)
     for _ in range(_SWEEPS):
-        moved = [descent.settle(group, units) for group, units in loose]
-        if not any(moved):
+        moved = False
+        for name, (own, others) in alike.items():
+            group = spec.groups[name]
+            for units in own:
+                moved |= descent.settle(group, units)
+            for units in others:
+                places = torch.isin(_matched(group, descent.found), units).nonzero().flatten()
+                moved |= descent.settle(group, places)
+        if not moved:
             break
     return descent.found
+
+
+def _matched(group: Group, order: Permutation) -> Tensor:
+    """Return which of the neighbour's units each of mine is matched with, (all units,), both block-major."""
+    if group.parent is None:
+        return order[group.name]
+    return (order[group.parent][:, None] * group.units + order[group.name]).flatten()

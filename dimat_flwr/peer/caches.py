@@ -85,9 +85,20 @@ class Shell:
 
     @cached_property
     def compiled(self) -> Callable[[Tensor], Tensor]:
-        """What computes the network's scores by ``torch.compile``, from its own tensors; compiled when first called."""
+        """What computes the network's scores by ``torch.compile``, from its own tensors; compiled when first called.
+
+        One program does for batches of all sizes. Left to itself torch makes one for the first size it sees and another
+        for all; which of them a batch is given to, and so its rounding, would follow from what the process did before.
+        """
+        # Torch gives up compiling the networks of a class, in silence, after the eighth; a process has a few at a time.
+        torch.compiler.reset()
         compiled: Callable[[Tensor], Tensor] = torch.compile(self.network)
-        return compiled
+
+        def scores(inputs: Tensor) -> Tensor:
+            torch._dynamo.maybe_mark_dynamic(inputs, 0)
+            return compiled(inputs)
+
+        return scores
 
     def fill(self, state: Mapping[str, Tensor]) -> None:
         """Copy a whole state dict into the network and drop its gradients.

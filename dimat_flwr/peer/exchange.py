@@ -241,8 +241,12 @@ def _require_sound(tensors: Iterable[Tensor]) -> None:
 
 def _all_below(limit: float, tensors: list[Tensor], order: float) -> bool:
     """Whether the norms of all tensors are at most ``limit``, and numbers."""
-    norms = [norm.float() for norm in torch._foreach_norm(tensors, order)] if tensors else []
-    return not norms or bool((torch.stack(norms) <= limit).all())
+    # Slots that nobody asked for in this exchange are still on the CPU, as counters are, whatever the model's device.
+    by_device: dict[torch.device, list[Tensor]] = {}
+    for tensor in tensors:
+        by_device.setdefault(tensor.device, []).append(tensor)
+    norms = ([norm.float() for norm in torch._foreach_norm(there, order)] for there in by_device.values())
+    return all(bool((torch.stack(there) <= limit).all()) for there in norms)
 
 
 def _magnitude(payload: Payload) -> float:

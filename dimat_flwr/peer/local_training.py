@@ -54,6 +54,7 @@ class LocalTraining:
         self.lr = lr
         self.log = TrainingLog()
         self.batch_seed = derive_seed(config.seeds.order, peer, purpose="minibatches")
+        self._trainings = 0
 
     @property
     def is_private(self) -> bool:
@@ -67,7 +68,10 @@ class LocalTraining:
             # A number that nobody has to be told.
             self._privately(data, epochs * math.ceil(len(data) / settings.batch_size), correct)
             return
-        seed = derive_seed(self._config.seeds.order, self._peer, self._round, "batches")
+        self._trainings += 1
+        # An algorithm may train more than once in one message, and not twice in the same order.
+        purpose = "batches" if self._trainings == 1 else f"batches {self._trainings}"
+        seed = derive_seed(self._config.seeds.order, self._peer, self._round, purpose)
         with self._optimizer() as optimizer:
             self.log.add(
                 train_epochs(

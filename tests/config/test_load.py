@@ -95,6 +95,7 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "what is this"}, "override 'what' is not of the form key=value"),
         ({"overrides": "seed=1,2"}, "names several values; a run takes one"),
         ({"overrides": "algorithm.matching.statistic=cosine"}, "algorithm.matching.statistic: Input should be 'correl"),
+        ({"overrides": "algorithm.matching.early_stop=0.2"}, "500 samples in batches of 250 are no more than two; set"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
         ({"name": "a/b"}, "name: String should match pattern"),
         ({"rounds": "many"}, "rounds: Input should be a valid integer"),

@@ -52,6 +52,18 @@ def test_pieces_equal_one_go(source, copy):
         assert torch.equal(one, other)
 
 
+def test_moments_are_restored_in_the_order_of_memory_that_their_parameters_have():
+    model = network().to(memory_format=torch.channels_last)
+    optimizer = Adam().build(model.parameters())
+    train(model, optimizer, 0, 1)
+    kept = {key: value.contiguous() for key, value in save_optimizer(optimizer, model).items()}
+    again = Adam().build(model.parameters())
+    restore_optimizer(again, model, kept, copy=False)
+    for own in model.parameters():
+        assert again.state[own]["exp_avg"].stride() == own.stride()
+        assert torch.equal(again.state[own]["exp_avg"], optimizer.state[own]["exp_avg"])
+
+
 def test_names_and_shapes_follow_the_parameters():
     model = network()
     optimizer = Adam().build(model.parameters())

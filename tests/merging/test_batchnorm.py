@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 from dimat_flwr.merging import MergeError, recalibrate_batchnorm
+from dimat_flwr.merging.batchnorm import inputs_on
+from tests.cuda_stand_in import standing_in_for_cuda
 
 
 def _network():
@@ -80,3 +82,11 @@ def test_failure_is_told_and_leaves_the_statistics(batches, message):
         recalibrate_batchnorm(model, batches)
     assert model.training
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_batch_from_a_gpu_is_waited_for(monkeypatch):
+    with standing_in_for_cuda(monkeypatch):
+        batch = torch.ones(2, 3).cuda()
+        (found,) = inputs_on(batch, torch.device("cpu"))
+        assert (batch.device.type, found.device.type) == ("cuda", "cpu")
+        assert torch.equal(found, torch.ones(2, 3))

@@ -1,6 +1,10 @@
+import pytest
 import torch
 
+from dimat_flwr.merging import match_activations
 from dimat_flwr.merging.indistinct import find_indistinct
+from dimat_flwr.models import MLP
+from dimat_flwr.symmetry import find_permutation_spec
 
 
 def _scores(rows):
@@ -32,3 +36,19 @@ def test_ties_stay_within_their_block():
     assert _sets(find_indistinct(scores, 1e-7)) == [[0, 1, 3]]
     assert _sets(find_indistinct(scores, 1e-7, blocks=2)) == [[0, 1]]
     assert _sets(find_indistinct(torch.zeros(4, 4, dtype=torch.float64), 1e-7, blocks=2)) == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_units_that_are_dead_in_the_neighbour_alone_go_where_their_weights_are_most_like_mine(swapped):
+    torch.manual_seed(0)
+    model = MLP(4, 6, width=10, batchnorm=False).eval()
+    spec = find_permutation_spec(model, torch.randn(2, 6))
+    mine = model.state_dict()
+    theirs = {name: tensor.clone() for name, tensor in mine.items()}
+    theirs["features.0.bias"][[3, 5]] = -1e3  # mine still act, so nothing but weights says whose place they have
+    if swapped:
+        order = torch.arange(10)
+        order[[3, 5]] = order[[5, 3]]
+        theirs = spec.apply(theirs, spec.permutation({**spec.identity(), "features.0": order}))
+    found = match_activations(model, mine, theirs, spec, list(torch.randn(40, 6).split(20)))
+    assert torch.equal(spec.apply(theirs, found)["features.0.weight"], mine["features.0.weight"])

@@ -9,8 +9,10 @@ import torch
 from dimat_flwr.learning import PeerData
 from dimat_flwr.peer import caches
 from dimat_flwr.peer.learner import Learner
-from tests.in_process_app import Run, run_app
+from dimat_flwr.peer.state import PeerState
+from tests.in_process_app import ROOT, Run, run_app
 
+CONF = ROOT / "conf"
 PEERS = 4
 KINDS = ("data", "graph", "initialization", "order")
 # Erdos-Renyi graphs and epidemics are drawn once and in every round; equally large parts let orders be compared.
@@ -95,3 +97,22 @@ def test_the_run_s_seed_is_all_four_and_nothing_else(tmp_path: Path) -> None:
     seven, each = run("seven", seed=7), run("each", overrides=four)
     assert seven.events() == each.events()
     assert seven.summary["seeds"] == each.summary["seeds"] == dict.fromkeys(KINDS, 7)
+
+
+def test_an_algorithm_that_trains_twice_in_a_message_takes_other_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    orders: list[list[int]] = []
+    draw = PeerData._draw
+
+    def spy(data: PeerData, *arguments: Any, **keywords: Any) -> Any:
+        found = draw(data, *arguments, **keywords)
+        orders.append(found[0].tolist())
+        return found
+
+    monkeypatch.setattr(PeerData, "_draw", spy)
+    config = caches.configuration({"overrides": SMALL.replace("algorithm.readers=1 topology.p=0.5", "")}, {}, CONF)
+    for _ in range(2):  # whatever was trained in other messages
+        learner = Learner(config, PeerState(), peer=0, peers=PEERS, round=1, rounds=2, simulation=True)
+        learner.train()
+        learner.train()
+    assert orders[:2] == orders[2:]
+    assert orders[0] != orders[1]

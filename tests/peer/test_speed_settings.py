@@ -1,12 +1,15 @@
 """Settings that change how fast a peer computes: they reach its network, and are refused where they cannot."""
 
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from dimat_flwr.config import ConfigError, load_config
+from dimat_flwr.models import DigitsCNN
 from dimat_flwr.peer import caches
 from dimat_flwr.relay import SetupError
 from tests.in_process_app import ROOT, Run, run_app
@@ -41,6 +44,12 @@ def test_channels_last_is_refused_where_nothing_has_channels(tmp_path: Path) -> 
         run(tmp_path, "dataset=breast_cancer model=mlp training.channels_last=always")
 
 
+def test_channels_last_goes_with_privacy(tmp_path: Path) -> None:
+    words = f"{QUICK} model._target_=tests.peer.plain_convolutions.PlainConvolutions privacy.noise_multiplier=1"
+    plain = run(tmp_path / "plain", words)
+    assert_close(run(tmp_path / "ordered", f"{words} training.channels_last=always"), plain)
+
+
 def test_compiling_is_refused_without_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SetupError, match=r"training.compile: no C\+\+ compiler is here .* set training.compile=false"):
@@ -51,6 +60,25 @@ def test_compiling_does_not_go_with_privacy() -> None:
     overrides = "training.compile=true privacy.noise_multiplier=1 batchnorm.policy=average"
     with pytest.raises(ConfigError, match=r"set training\.compile=false"):
         load_config({"algorithm": "weight_averaging", "overrides": overrides}, {}, ROOT / "conf")
+
+
+@pytest.mark.slow
+def test_what_a_process_did_before_does_not_decide_how_a_batch_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs: list[int] = []
+    ran: list[int] = []
+
+    def counting(graph: torch.fx.GraphModule, _: object) -> Callable[..., object]:
+        number = len(programs)
+        programs.append(number)
+        return lambda *inputs: (ran.append(number), graph(*inputs))[1]
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=counting))
+    for width in range(1, 11):  # torch gives up after eight of a kind
+        compiled = caches.Shell(DigitsCNN(width=width)).compiled
+        for samples in (17, 32, 19, 32):
+            compiled(torch.randn(samples, 1, 8, 8))
+    assert programs == list(range(10))
+    assert ran == [number for number in programs for _ in range(4)]
 
 
 @pytest.mark.slow

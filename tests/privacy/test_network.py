@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from dimat_flwr.learning.dp_library import GradSampleModule, without_warnings
 from dimat_flwr.learning.private_network import private_faults
 from dimat_flwr.models import MLP, DigitsCNN
 
@@ -84,3 +85,26 @@ def test_what_keeps_samples_apart_is_taken_and_left_as_it_was(network: nn.Module
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert not any(module.training or module._forward_hooks for module in network.modules())
     assert all(own.grad is None and not hasattr(own, "grad_sample") for own in network.parameters())
+
+
+def test_images_and_weights_in_channels_last_order_are_told_apart_sample_by_sample() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    for network_order in (torch.contiguous_format, torch.channels_last):
+        for images_order in (torch.contiguous_format, torch.channels_last):
+            network = nn.Sequential(
+                nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1, groups=2), nn.Flatten(),
+                nn.Linear(36, 3),
+            ).double().to(memory_format=network_order)  # fmt: skip
+            private = GradSampleModule(network, loss_reduction="sum")
+            with without_warnings():
+                private(images.contiguous(memory_format=images_order)).square().sum().backward()
+            found = [own.grad_sample.clone() for own in network.parameters()]
+            private.to_standard_module()
+            for sample, image in enumerate(images):
+                network.zero_grad()
+                network(image[None]).square().sum().backward()
+                for own, gradients in zip(network.parameters(), found, strict=True):
+                    torch.testing.assert_close(gradients[sample], own.grad)
+            network.zero_grad()
+            assert private_faults(network.float(), images.float()) == []

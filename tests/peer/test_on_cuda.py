@@ -1,0 +1,41 @@
+"""Whole runs on a stand-in for a CUDA device: nothing meets that lies on two devices, and the numbers are the CPU's."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.cuda_stand_in import standing_in_for_cuda
+from tests.in_process_app import Run, run_app
+
+QUICK = (
+    "dataset.train_samples=90 dataset.test_samples=60 model.width=1 training.local_steps=1 training.pretrain_epochs=0 "
+    "training.precision=float32 evaluate.save_models=false"
+)
+CASES = [
+    ("weight_averaging", "correction=scaffold optimizer=sgd"),  # slots that nobody asks for in the last exchange
+    ("dimat", "aggregation=median algorithm.matching.samples=30"),
+    ("gossip", "codec=top_k instruments=all optimizer=momentum"),
+    ("aligned_averaging", "checkpoint.save=always optimizer=amsgrad"),
+    ("cga", "optimizer=sgd batchnorm.policy=average"),
+    ("weight_averaging", "aggregation=trust aggregation.samples=10 topology=fully_connected final_merge=aligned"),
+]
+
+
+def run(output: Path, algorithm: str, overrides: str, device: str) -> Run:
+    return run_app(output, 3, rounds=2, algorithm=algorithm, overrides=f"{QUICK} {overrides} training.device={device}")
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "overrides"), [CASES[0], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[1:])]
+)
+def test_a_run_on_cuda_does_what_it_does_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, overrides: str
+) -> None:
+    expected = run(tmp_path / "cpu", algorithm, overrides, "cpu")
+    with standing_in_for_cuda(monkeypatch):
+        found = run(tmp_path / "cuda", algorithm, overrides, "cuda")
+    assert found.summary["status"] == expected.summary["status"] == "completed"
+    assert found.events("rejected") == found.events("failure") == []
+    for name, tensor in expected.model(0).items():
+        torch.testing.assert_close(found.model(0)[name], tensor, rtol=1e-3, atol=1e-4)
