@@ -81,6 +81,7 @@ def sweep(
     runs = {standing.id for standing in record.standings}
     console.print(f"{len(runs) - len(failed)} of {len(runs)} cells are finished: {where}", markup=False)
     if failed:
+        console.print("the same command tries those that failed again", markup=False)
         raise typer.Exit(1)
 
 

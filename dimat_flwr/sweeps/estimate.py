@@ -10,7 +10,7 @@ from dimat_flwr.sweeps.crew import Crew, Failed
 from dimat_flwr.sweeps.errors import SweepError
 from dimat_flwr.sweeps.hands import environments
 from dimat_flwr.sweeps.job import PREPARE, Job, Rates, Size
-from dimat_flwr.sweeps.sweep import Asked, identities
+from dimat_flwr.sweeps.sweep import Asked, checked
 
 _MEASURE, _SIZE = "dimat_flwr.sweeps.measuring:measure", "dimat_flwr.sweeps.measuring:size"
 # What a round's parts cost by; splits, graphs and seeds change how many parts there are.
@@ -55,7 +55,7 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
         SweepError: a cell has faults, its data are missing, or its round fails.
     """
     with Crew(environments(jobs, gpus), PREPARE) as crew:
-        runs = dict(zip(identities(asked, crew), asked.grid.cells, strict=True))
+        runs = {one.id: cell for one, cell in zip(checked(asked, crew), asked.grid.cells, strict=True)}
         cells = list(runs.values())
         sizes = _results(crew, _SIZE, [asked.job(cell) for cell in cells])
         kinds: dict[str, list[int]] = {}

@@ -160,6 +160,8 @@ def _values(override: Override, text: str) -> list[tuple[str, Value]]:
         texts = list(override.sweep_string_iterator())
     except (HydraException, AssertionError) as error:
         raise SweepError(f"'{text}' cannot be taken apart into values: {error}") from error
+    if not texts:
+        raise SweepError(f"'{text}' names no value at all, so that there would be no cell")
     return [(way, _parsed(f"x={way}").value()) for way in texts]
 
 

@@ -82,6 +82,7 @@ def test_cells_that_are_skipped_are_not_there():
         (["scale=huge"], "no scale 'huge'.*full"),
         (["seed"], "'seed' is not of the form"),
         (["seed=interval(0,1)"], "no values that can be counted"),
+        (["seed=range(0,0)"], "names no value at all"),
         (["peers=1"], "not a number from 2 on"),
         (["peers=many"], "not a number from 2 on"),
     ],
