@@ -10,10 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from dimat_flwr.sweeps.definition import Definition, Scalar
+from dimat_flwr.sweeps.definition import PEERS, Definition, Scalar
 from dimat_flwr.sweeps.errors import SweepError
 
-PEERS = "peers"  # how it is called here; in a run's configuration it is relay.peers
 SCALE = "scale"
 _FULL = "full"
 _PEERS_KEY = "relay.peers"
