@@ -95,9 +95,10 @@ def _charts(
 
 def _work_caption(timeline: Timeline, work: Mapping[str, Any] | None) -> str:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in work_shares(timeline).items())
-    newest = "" if work is None or work["whole"] else " Only the newest exchanges are drawn."
+    drawn = " Only the newest exchanges are drawn." if work and work["newest"] else ""
+    drawn += f" Only the first {work['first']} peers are drawn." if work and work["first"] else ""
     return (
-        f"Of the time of all peers: {shares}.{newest} By the relay's clock, from its message to the answer; its "
+        f"Of the time of all peers: {shares}.{drawn} By the relay's clock, from its message to the answer; its "
         "work, training and merging are what the peer tells, drawn at the end of that span. In a simulation messages "
         "also queue for a worker."
     )

@@ -82,6 +82,14 @@ def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
     assert said.getvalue().count("cells") == 1
 
 
+def test_runs_of_another_grid_stay_and_are_counted(swept):
+    folder, _ = swept
+    before = {path.name for path in (folder / "cells").iterdir()}
+    record = run_sweep(asked("seed=0"), folder, 1, 0, io.StringIO())
+    assert record.others() == len(before) - 1
+    assert {path.name for path in (folder / "cells").iterdir()} == before
+
+
 def test_faults_are_told_before_anything_is_run(swept):
     folder, _ = swept
     before = read(folder)
