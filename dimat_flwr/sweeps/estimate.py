@@ -74,21 +74,21 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
 def markdown(estimates: list[Estimate], jobs: int) -> str:
     """Return the estimates as a table, with what they come to below it."""
     lines = [
-        "| cells of | cells | s a round | hours a cell | bytes sent a cell | memory | GPU memory |",
+        "| cells of | cells | s a round | time a cell | bytes sent a cell | memory | GPU memory |",
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for one in estimates:
         name = " ".join(f"{key}={value}" for key, value in one.kind.items()) or "the sweep"
         memory, gpu = (_bytes(count) for count in (one.rates.memory_bytes, one.rates.gpu_bytes))
         lines.append(
-            f"| {name} | {one.cells} | {one.round_seconds:.1f} | {one.seconds / one.cells / 3600:.2f} | "
+            f"| {name} | {one.cells} | {one.round_seconds:.1f} | {readable_time(one.seconds / one.cells)} | "
             f"{readable_bytes(one.sent_bytes / one.cells)} | {memory} | {gpu} |"
         )
     seconds = sum(one.seconds for one in estimates)
     disk = sum(one.disk_bytes for one in estimates)
     lines.append(
-        f"\nin all {seconds / 3600:.1f} hours of one process, {readable_time(seconds / jobs)} with {jobs} at a time "
-        f"on this machine; {readable_bytes(disk)} on disk"
+        f"\nin all {readable_time(seconds)} of one process, {readable_time(seconds / jobs)} with {jobs} at a time on this "
+        f"machine; {readable_bytes(disk)} on disk"
     )
     return "\n".join(lines)
 
