@@ -80,7 +80,14 @@ def sweep(
     failed = {standing.id for standing in record.standings if standing.status == "failed"}
     runs = {standing.id for standing in record.standings}
     console.print(f"{len(runs) - len(failed)} of {len(runs)} cells are finished: {where}", markup=False)
+    if others := record.others():
+        console.print(
+            f"{others} more runs lie there that this grid does not have: they stay, and are in no table until they are "
+            "asked for again",
+            markup=False,
+        )
     if failed:
+        console.print("the same command tries those that failed again", markup=False)
         raise typer.Exit(1)
 
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from dimat_flwr.records.files import replace_file
 
 if TYPE_CHECKING:
@@ -65,13 +67,41 @@ def accuracy_axes(axes: "Axes", rounds: Sequence[int], ranges: Sequence[tuple[fl
 
 
 def megabytes_axis(axes: "Axes") -> None:
-    """Label a horizontal axis of megabytes, a factor of ten being a step of the same length everywhere."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    """Label a horizontal axis of megabytes; see ``factors_axis``."""
+    factors_axis(axes)
     axes.set_xlabel("sent by all peers together (MB)", color=INK)
+
+
+def factors_axis(axes: "Axes", *, whole: bool = False) -> None:
+    """Make a factor of ten a step of the same length everywhere on the horizontal axis of what has been drawn.
+
+    What lies at 0, where no such axis reaches, stands at its left end. ``whole``: nothing is named between whole
+    numbers.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    x = np.concatenate([np.asarray(line.get_xdata(), dtype=float) for line in axes.lines] or [np.ones(1)])
+    some = x[x > 0] if (x > 0).any() else np.ones(1)
+    low, high = float(some.min()), float(some.max())
+    if (x <= 0).any():
+        axes.set_xscale("symlog", linthresh=low, linscale=0.35)
+        axes.set_xlim(-0.15 * low, high * 1.25)
+    else:
+        margin = (high / low) ** 0.04 if high > low else 2.0
+        axes.set_xscale("log")
+        axes.set_xlim(low / margin, high * margin)
+    few = high / low < 5  # powers of ten may be none of them
+    ticks = MaxNLocator(5).tick_values(low, high) if few else LogLocator(subs=_steps(high / low)).tick_values(low, high)
+    nought = [0.0] if (x <= 0).any() else []
+    named = [value for value in ticks if 0.999 * low <= value <= 1.001 * high and (not whole or value % 1 == 0)]
+    axes.set_xticks(nought + named)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _steps(factor: float) -> tuple[float, ...]:
+    """Return which multiples of powers of ten are named between two values that are so many times apart."""
+    return (1.0, 2.0, 5.0) if factor < 300 else (1.0, 3.0) if factor < 30_000 else (1.0,)
 
 
 def percent_axis(axes: "Axes", ranges: Sequence[tuple[float, float]]) -> None:

@@ -25,6 +25,8 @@ def _accuracy_line(summary: Mapping[str, Any]) -> str:
         return "no accuracy was reported"
     stage = last["stage"].replace("_", " ")
     where = f"{last['accuracy']:.2f} ± {last['spread']:.2f} % {stage} in round {last['round']}"
+    if summary["peers"] is not None:
+        where += f", mean over {last['peers']} of {summary['peers']} peers"
     return (
         f"no saved model was reported; last accuracy {where}" if summary["status"] != "running" else f"so far {where}"
     )

@@ -68,7 +68,10 @@ def _charts(
     """Return what the script draws, and the HTML that it draws into; images stand in where no script runs."""
     quality, gain, moved, groups = curves.quality(), curves.gain(), curves.units_moved(), curves.groups_moved()
     work, graph = work_chart(timeline), topology_chart(summary)
-    every = f" One round in {curves.step} is drawn." if curves.step > 1 else ""
+    rounds = len(summary["rounds"])
+    every = f" Of {rounds:,} rounds {curves.drawn} are drawn." if curves.drawn < rounds else ""
+    if summary["status"] == "running":
+        every += " Where not all peers are done with a round yet, its means are over those that are, and say so."
     every += f" {curves.left_out:,} more peers have no curve; means are over all." if curves.left_out else ""
     lost = " A dotted vertical line: from here on a peer fewer." if summary["lost_peers"] else ""
     bands = f"Means over the peers, with a band of one standard deviation.{every}"
@@ -92,9 +95,10 @@ def _charts(
 
 def _work_caption(timeline: Timeline, work: Mapping[str, Any] | None) -> str:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in work_shares(timeline).items())
-    newest = "" if work is None or work["whole"] else " Only the newest exchanges are drawn."
+    drawn = " Only the newest exchanges are drawn." if work and work["newest"] else ""
+    drawn += f" Only the first {work['first']} peers are drawn." if work and work["first"] else ""
     return (
-        f"Of the time of all peers: {shares}.{newest} By the relay's clock, from its message to the answer; its "
+        f"Of the time of all peers: {shares}.{drawn} By the relay's clock, from its message to the answer; its "
         "work, training and merging are what the peer tells, drawn at the end of that span. In a simulation messages "
         "also queue for a worker."
     )

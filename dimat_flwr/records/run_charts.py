@@ -16,13 +16,14 @@ _ACCURACY, _LOSS = (0.0, 100.0), (0.0, float("inf"))
 _STAGES = {"after_merge": ("mean after merge", 0, 2.8), "after_training": ("mean after training", 1, 1.9)}
 
 Table = NDArray[np.float64]  # (rounds, peers), NaN where a peer told nothing
+Counts = NDArray[np.int64]  # (rounds,) peers that told something
 
 
 class RunCurves:
     """What is drawn of a run against its rounds, its bytes and its time.
 
     Attributes:
-        step: rounds from one that is drawn to the next; 1: all are.
+        drawn: how many rounds are drawn, of all that there are.
         left_out: how many peers have no curve of their own.
     """
 
@@ -32,9 +33,9 @@ class RunCurves:
         self._numbers = [entry["round"] for entry in self._rounds]
         self._peers = min(summary["peers"] or totals.peers(), MOST_CURVES)
         self.left_out = max(0, (summary["peers"] or 0) - self._peers)
-        self._kept = thinned(len(self._rounds))
-        self.step = round(len(self._rounds) / max(1, len(self._kept)))
         self._totals = totals
+        self._kept = self._chosen()
+        self.drawn = len(self._kept)
         self._told = timeline.told(self._numbers, summary["peers"] or self._peers)
         longest = float(np.nanmax(self._told)) if np.isfinite(self._told).any() else 0.0
         self._per, unit = scaled_seconds(longest)
@@ -77,7 +78,8 @@ class RunCurves:
             change[~consecutive] = np.nan
             if np.isfinite(change).any():
                 mean, spread = _mean_and_spread(change)
-                series = [*self._each(change), self._mean("mean over peers", mean, spread)]
+                count = np.isfinite(change).sum(axis=1)
+                series = [*self._each(change), self._mean("mean over peers", mean, spread, count)]
                 views.append(View(key=measure, name=name, label=label, series=series, zero=True))
         return self._chart("gain", views)
 
@@ -86,7 +88,7 @@ class RunCurves:
         shares = np.array([_nan(entry.get("units_moved")) for entry in self._rounds])[self._kept]
         if not np.isfinite(shares).any():
             return None
-        series = [Series(name="mean over all alignments", y=100 * shares, width=2.4)]
+        series = [self._curve("mean over all alignments", 100 * shares, width=2.4)]
         label = "units that changed places (%)"
         view = View(key="moved", name="units moved", label=label, series=series, bounds=_ACCURACY, least=10)
         return self._chart("moved", [view])
@@ -121,11 +123,11 @@ class RunCurves:
         for stage in reversed(found):
             words, dash, width = _STAGES[stage]
             key = f"{measure}_{stage}"
-            series.append(self._mean(words, self._row(key), self._row(f"{key}_spread"), dash, width))
+            series.append(self._mean_of(words, key, dash, width))
         mean = [_nan(entry["observed"].get(f"counterfactual_{measure}")) for entry in self._rounds]
         if np.isfinite(mean).any() and len(stages) > 1:
             spread = [_nan(entry["observed"].get(f"counterfactual_{measure}_spread")) for entry in self._rounds]
-            series.append(self._mean("mean of all models, not applied", np.array(mean), np.array(spread), 2))
+            series.append(self._mean("mean of all models, not applied", np.array(mean), np.array(spread), dash=2))
         final = self._summary["final_accuracy"]
         if measure == "accuracy" and final is not None:
             spread = self._summary["final_accuracy_spread"]
@@ -139,28 +141,57 @@ class RunCurves:
     def _training_loss(self) -> View | None:
         if not self._has("loss"):
             return None
-        series = [*self._each(self._table("loss")), self._mean("mean", self._row("loss"), self._row("loss_spread"))]
+        series = [*self._each(self._table("loss")), self._mean_of("mean", "loss")]
         label = "training loss (mean per sample)"
         return View(key="training_loss", name="training loss", label=label, series=series, digits=4)
 
     def _each(self, table: Table) -> list[Series]:
-        """Return a curve per peer; each over the time at which that peer told it."""
+        """Return a curve per peer, over the time at which it told it; broken where others told something and it not."""
         few, curves = self._peers <= _FEW_PEERS, []
+        at = np.flatnonzero(np.isfinite(table[self._kept]).any(axis=1))
         for peer in range(min(self._peers, table.shape[1])):
             y = table[self._kept, peer]
             if not np.isfinite(y).any():
                 continue
-            own = {"seconds": self._told[self._kept, peer] / self._per} if "seconds" in self._places else {}
+            own = {"seconds": self._told[self._kept, peer][at] / self._per} if "seconds" in self._places else {}
             look: dict[str, Any] = {"colour": peer % 7, "dash": peer // 7, "width": 1.5}
             if not few:  # many lines over each other must not become a solid block
                 opacity = round(min(0.5, max(0.1, 15 / self._peers)), 2)
                 look = {"colour": "faint", "width": 1.0, "opacity": opacity, "group": "each peer"}
-            curves.append(Series(name=f"peer {peer}", y=y, own=own, **look))
+            curves.append(Series(name=f"peer {peer}", y=y[at], at=at.tolist(), own=own, **look))
         return curves
 
-    def _mean(self, name: str, mean: Table, spread: Table, dash: int = 0, width: float = 2.8) -> Series:
-        kept = self._kept
-        return Series(name=name, y=mean[kept], spread=spread[kept], dash=dash, width=width, legend=f"{name} ± std")
+    def _mean_of(self, name: str, key: str, dash: int = 0, width: float = 2.8) -> Series:
+        return self._mean(name, self._row(key), self._row(f"{key}_spread"), self._totals.reported(key), dash, width)
+
+    def _mean(
+        self, name: str, mean: Table, spread: Table, count: Counts | None = None, dash: int = 0, width: float = 2.8
+    ) -> Series:
+        """Return a curve of means; where they are over fewer than all peers (``count``), it says so."""
+        peers = self._summary["peers"] or 0
+        said = {} if count is None else {
+            k: f"{n} of {peers} peers" for k, n in enumerate(count[self._kept].tolist()) if 0 < n < peers
+        }  # fmt: skip
+        legend = f"{name} ± std"
+        return self._curve(name, mean[self._kept], spread[self._kept], said, dash=dash, width=width, legend=legend)
+
+    def _curve(
+        self, name: str, y: Table, spread: Table | None = None, said: Mapping[int, str] | None = None, **look: Any
+    ) -> Series:
+        """Return a curve over those of the rounds that are drawn for which something is known, unbroken."""
+        at = np.flatnonzero(np.isfinite(y))
+        remarks = {number: said[k] for number, k in enumerate(at.tolist()) if k in said} if said else {}
+        spread = None if spread is None else spread[at]
+        return Series(name=name, y=y[at], spread=spread, at=at.tolist(), remarks=remarks, **look)
+
+    def _chosen(self) -> NDArray[np.int64]:
+        """Return which rounds are drawn: evenly many, and of those that were evaluated, as these may be few."""
+        evaluated = np.flatnonzero(
+            [any(entry[f"{measure}_{stage}"] is not None for measure in ("accuracy", "loss") for stage in _STAGES)
+             for entry in self._rounds]
+        )  # fmt: skip
+        chosen: NDArray[np.int64] = np.union1d(thinned(len(self._rounds)), evaluated[thinned(len(evaluated))])
+        return chosen.astype(np.int64)
 
     def _chart(self, identity: str, views: Sequence[View]) -> dict[str, Any] | None:
         if not views:

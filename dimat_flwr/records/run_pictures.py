@@ -13,9 +13,10 @@ _MOST_BARS, _MOST_ROWS = 3000, 150
 
 
 def work_chart(timeline: Timeline) -> dict[str, Any] | None:
-    """Return the timeline of the newest exchanges, as many as can be told apart; None where nothing was timed."""
+    """Return the timeline of the newest exchanges of the first peers, as many as can be told apart; None: no times."""
     whose, seconds = timeline.whose(), timeline.seconds()
-    shown = np.flatnonzero(whose[:, 1] < _MOST_ROWS)[-_MOST_BARS:]
+    of_rows = np.flatnonzero(whose[:, 1] < _MOST_ROWS)
+    shown = of_rows[-_MOST_BARS:]
     if not len(shown):
         return None
     whose, seconds = whose[shown], seconds[shown]
@@ -41,7 +42,8 @@ def work_chart(timeline: Timeline) -> dict[str, Any] | None:
         "asked": "asked: the message queues or is on its way",
         "works": "other work: evaluates, reads, writes",
         "waits": "not asked: waits for its sources",
-        "whole": len(shown) == len(timeline),
+        "newest": len(shown) < len(of_rows),
+        "first": _MOST_ROWS if len(of_rows) < len(timeline) else None,
     }
 
 

@@ -56,7 +56,8 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
         ``final_accuracy`` and its company (see ``Totals.final``), ``final_peers``: how many saved models that is
         the mean of, and how many places are or were taken; ``privacy``: see ``Totals.privacy``;
         ``last_accuracy``: the last that was reported while the run went, with its
-        spread, stage, round and number of peers, None without any; ``versions``; ``rounds`` (see ``Totals.rounds``);
+        spread, stage, round and of how many peers it is the mean, None without any; ``versions``;
+        ``rounds`` (see ``Totals.rounds``);
         ``problems``: failures, late peers and rejected payloads, at most some hundreds, of ``problems_total``.
 
     Raises:
@@ -68,7 +69,7 @@ def summarize(facts: Mapping[str, Any], totals: Totals, state: Mapping[str, Any]
         "final_accuracy": final.pop("final_accuracy"),
         "final_accuracy_spread": final.pop("final_accuracy_spread"),
         "final_peers": {"reported": reported, "of": _taken(facts.get("peers"), totals)},
-        "last_accuracy": last_accuracy(rounds),
+        "last_accuracy": last_accuracy(rounds, totals),
         "privacy": totals.privacy(),
         "lost_peers": {str(peer): when for peer, when in sorted(totals.lost_peers.items())},
         "vacant": sorted(totals.vacant),
@@ -101,9 +102,9 @@ def _taken(places: int | None, totals: Totals) -> int | None:
     return None if places is None else places - len(totals.vacant)
 
 
-def last_accuracy(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def last_accuracy(rounds: Sequence[Mapping[str, Any]], totals: Totals) -> dict[str, Any] | None:
     """Return the accuracy of the last round that has any, preferably after its merge: the figure of a run under way."""
-    for entry in reversed(rounds):
+    for number, entry in zip(reversed(range(len(rounds))), reversed(rounds), strict=True):
         for stage in ("after_merge", "after_training"):
             if entry[f"accuracy_{stage}"] is not None:
                 return {
@@ -111,7 +112,7 @@ def last_accuracy(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
                     "spread": entry[f"accuracy_{stage}_spread"],
                     "stage": stage,
                     "round": entry["round"],
-                    "peers": entry["peers"],
+                    "peers": int(totals.reported(f"accuracy_{stage}")[number]),
                 }
     return None
 

@@ -269,6 +269,11 @@ class Totals:
         told = [np.full(peers, np.nan) if figures is None else figures.values(peers) for figures in rows]
         return np.array(told, dtype=float).reshape(len(rows), peers)
 
+    def reported(self, column: str) -> NDArray[np.int64]:
+        """Return how many peers told one figure: (rounds,), rounds as in ``rounds``; see ``by_peer``."""
+        told = [self._rounds[number].figures.get(column) for number in sorted(self._rounds)]
+        return np.array([figures.spread()[2] if figures else 0 for figures in told], dtype=np.int64)
+
     def peers(self) -> int:
         """Return one more than the last peer that told a figure."""
         return max((figures.peers for entry in self._rounds.values() for figures in entry.figures.values()), default=0)

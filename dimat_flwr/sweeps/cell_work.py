@@ -15,11 +15,12 @@ from pathlib import Path
 from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.config import ConfigError, load_config
 from dimat_flwr.config.resume import flat, is_elsewhere
+from dimat_flwr.data import DataError
 from dimat_flwr.launch import REFUSALS, launch, plan_of
 from dimat_flwr.local import LocalPost
 from dimat_flwr.records import load_summary
 from dimat_flwr.relay import run_relay
-from dimat_flwr.sweeps.job import Job, Ran
+from dimat_flwr.sweeps.job import Checked, Job, Ran
 
 _ID = 24  # hexadecimal digits
 _PEERS = "relay.peers"
@@ -41,8 +42,8 @@ def free_gpu_bytes(_: object) -> list[int]:
     return [torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())]
 
 
-def check(job: Job) -> str:
-    """Return the cell's identity, a hash of what its numbers depend on.
+def check(job: Job) -> Checked:
+    """Return the cell's identity, a hash of what its numbers depend on, and whether its data are there.
 
     Two cells with the same one are the same run: their resolved configurations differ in nothing but places of files,
     patience, and the run's name.
@@ -57,7 +58,13 @@ def check(job: Job) -> str:
     values = {key: value for key, value in flat(config.text).items() if key == _PEERS or not is_elsewhere(key)}
     values.pop("name")
     text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:_ID]
+    missing = None
+    try:
+        for peer in range(job.peers):
+            config.dataset.of(peer).check()
+    except DataError as error:
+        missing = str(error)
+    return Checked(hashlib.sha256(text.encode()).hexdigest()[:_ID], missing)
 
 
 def run(job: Job) -> Ran:

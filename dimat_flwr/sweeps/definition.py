@@ -1,16 +1,17 @@
 """What a named sweep is: a yaml of ``conf/sweep``."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
+from yaml import YAMLError
 
 from dimat_flwr.component import STRICT
 from dimat_flwr.sweeps.errors import SweepError
@@ -19,6 +20,8 @@ FOLDER = "sweep"  # below conf/
 _HIDDEN = "_"  # begins the names of what sweeps share and is none by itself
 
 Scalar = str | int | float | bool | None
+_TYPES = ("str", "int", "float", "bool")  # of a scalar, as pydantic calls them
+PEERS = "peers"  # how it is called here; in a run's configuration it is relay.peers
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,6 +43,12 @@ class Told:
     value: float | None = None
     std: float | None = None
     text: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if (self.metric is None) != (self.value is None) or (self.metric is None and self.text is None):
+            raise ValueError("it needs a metric with its value, or a text")
+        return self
 
 
 def _full() -> dict[str, dict[str, Scalar]]:
@@ -75,6 +84,20 @@ class Definition:
     labels: list[str] = Field(default_factory=list)
     paper: list[Told] = Field(default_factory=list)
 
+    @model_validator(mode="after")
+    def _names_what_there_is(self) -> Self:
+        keys = {PEERS, *self.grid, *(key for scale in self.scales.values() for key in scale)}
+        for what, names, there in (
+            ("needs_gpu", self.needs_gpu, set(self.scales)),
+            ("labels", self.labels, keys),
+            ("paper", [key for told in self.paper for key in told.values], keys),
+        ):
+            if unknown := dict.fromkeys(name for name in names if name not in there):
+                raise ValueError(
+                    f"{what} names {', '.join(unknown)}, of which the sweep has none; it has {_list(there)}"
+                )
+        return self
+
 
 def sweep_names(conf_dir: Path) -> list[str]:
     """Return the names of all sweeps."""
@@ -98,8 +121,27 @@ def load_definition(name: str, conf_dir: Path) -> Definition:
     try:
         return TypeAdapter(Definition).validate_python(values)
     except ValidationError as error:
-        faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise SweepError(f"conf/{FOLDER}/{name}.yaml: {'; '.join(faults)}") from error
+        raise SweepError(f"conf/{FOLDER}/{name}.yaml: {'; '.join(_faults(error))}") from error
+
+
+def _faults(error: ValidationError) -> list[str]:
+    """Return what is wrong, each place once: of a value that fits none of several types pydantic tells each of them."""
+    found: dict[str, str] = {}
+    for fault in error.errors():
+        loc = [str(part) for part in fault["loc"]]
+        if loc and loc[-1] in _TYPES and isinstance(fault["input"], list | dict):
+            loc, told = (
+                loc[:-1],
+                "is a list or mapping; several values are written as one text, 'a,b,c' or 'range(0,5)'",
+            )
+        else:
+            told = fault["msg"].removeprefix("Value error, ")
+        found.setdefault(".".join(loc), told)
+    return [f"{place}: {told}" if place else told for place, told in found.items()]
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _composed(name: str, conf_dir: Path) -> Mapping[str, Any]:
@@ -107,6 +149,9 @@ def _composed(name: str, conf_dir: Path) -> Mapping[str, Any]:
     try:
         with initialize_config_dir(config_dir=str((conf_dir / FOLDER).resolve()), version_base="1.3"):
             values: Any = OmegaConf.to_container(compose(config_name=name), resolve=True)
+    except YAMLError as error:
+        raise SweepError(f"conf/{FOLDER}/{name}.yaml is no YAML: {' '.join(str(error).split())}") from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise SweepError(f"conf/{FOLDER}/{name}.yaml: {error}") from error
+        first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise SweepError(f"conf/{FOLDER}/{name}.yaml: {first}") from error
     return {str(key): value for key, value in values.items()}

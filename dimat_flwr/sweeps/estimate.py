@@ -10,7 +10,7 @@ from dimat_flwr.sweeps.crew import Crew, Failed
 from dimat_flwr.sweeps.errors import SweepError
 from dimat_flwr.sweeps.hands import environments
 from dimat_flwr.sweeps.job import PREPARE, Job, Rates, Size
-from dimat_flwr.sweeps.sweep import Asked, identities
+from dimat_flwr.sweeps.sweep import Asked, checked
 
 _MEASURE, _SIZE = "dimat_flwr.sweeps.measuring:measure", "dimat_flwr.sweeps.measuring:size"
 # What a round's parts cost by; splits, graphs and seeds change how many parts there are.
@@ -55,7 +55,7 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
         SweepError: a cell has faults, its data are missing, or its round fails.
     """
     with Crew(environments(jobs, gpus), PREPARE) as crew:
-        runs = dict(zip(identities(asked, crew), asked.grid.cells, strict=True))
+        runs = {one.id: cell for one, cell in zip(checked(asked, crew), asked.grid.cells, strict=True)}
         cells = list(runs.values())
         sizes = _results(crew, _SIZE, [asked.job(cell) for cell in cells])
         kinds: dict[str, list[int]] = {}
@@ -74,21 +74,21 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
 def markdown(estimates: list[Estimate], jobs: int) -> str:
     """Return the estimates as a table, with what they come to below it."""
     lines = [
-        "| cells of | cells | s a round | hours a cell | bytes sent a cell | memory | GPU memory |",
+        "| cells of | cells | s a round | time a cell | bytes sent a cell | memory | GPU memory |",
         "| --- | --: | --: | --: | --: | --: | --: |",
     ]
     for one in estimates:
         name = " ".join(f"{key}={value}" for key, value in one.kind.items()) or "the sweep"
         memory, gpu = (_bytes(count) for count in (one.rates.memory_bytes, one.rates.gpu_bytes))
         lines.append(
-            f"| {name} | {one.cells} | {one.round_seconds:.1f} | {one.seconds / one.cells / 3600:.2f} | "
+            f"| {name} | {one.cells} | {one.round_seconds:.1f} | {readable_time(one.seconds / one.cells)} | "
             f"{readable_bytes(one.sent_bytes / one.cells)} | {memory} | {gpu} |"
         )
     seconds = sum(one.seconds for one in estimates)
     disk = sum(one.disk_bytes for one in estimates)
     lines.append(
-        f"\nin all {seconds / 3600:.1f} hours of one process, {readable_time(seconds / jobs)} with {jobs} at a time "
-        f"on this machine; {readable_bytes(disk)} on disk"
+        f"\nin all {readable_time(seconds)} of one process, {readable_time(seconds / jobs)} with {jobs} at a time on this "
+        f"machine; {readable_bytes(disk)} on disk"
     )
     return "\n".join(lines)
 

@@ -10,10 +10,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from dimat_flwr.sweeps.definition import Definition, Scalar
+from dimat_flwr.sweeps.definition import PEERS, Definition, Scalar
 from dimat_flwr.sweeps.errors import SweepError
 
-PEERS = "peers"  # how it is called here; in a run's configuration it is relay.peers
 SCALE = "scale"
 _FULL = "full"
 _PEERS_KEY = "relay.peers"
@@ -160,6 +159,8 @@ def _values(override: Override, text: str) -> list[tuple[str, Value]]:
         texts = list(override.sweep_string_iterator())
     except (HydraException, AssertionError) as error:
         raise SweepError(f"'{text}' cannot be taken apart into values: {error}") from error
+    if not texts:
+        raise SweepError(f"'{text}' names no value at all, so that there would be no cell")
     return [(way, _parsed(f"x={way}").value()) for way in texts]
 
 

@@ -28,6 +28,19 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Checked:
+    """What is known of a cell before it is run.
+
+    Attributes:
+        id: its identity.
+        missing: what its data lack on this machine, None for nothing; a cell that is finished needs none.
+    """
+
+    id: str
+    missing: str | None
+
+
+@dataclass(frozen=True)
 class Ran:
     """How a cell went.
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
@@ -9,6 +10,7 @@ from typing import Any, TextIO
 from dimat_flwr.records.headline import readable_time
 from dimat_flwr.sweeps.record import Standing
 
+_LAST = 0.05  # share of a cell's time that is left of one that has taken longer than those before
 _UNLIKE = "seed"  # cells that differ in it alone take about the same time
 
 
@@ -25,20 +27,23 @@ class Progress:
             out: where to write.
         """
         self._standings, self._axes, self._jobs, self._out = standings, list(axes), jobs, out
+        self._began: dict[str, float] = {}
         self._in_place = out.isatty()
         self._width = 0
 
-    def begun(self) -> None:
-        """Say how far it is, on a terminal: a cell has begun."""
+    def begun(self, standing: Standing) -> None:
+        """Take that a cell has begun; on a terminal, say how far it is."""
+        self._began[standing.id] = time.monotonic()
         if self._in_place:
             self._say(self._line())
 
     def ended(self, standing: Standing, accuracy: float | None) -> None:
         """Say how far it is, and what became of a cell."""
-        name = " ".join(f"{key}={_text(standing.cell.values[key])}" for key in self._axes)
+        name = " ".join(f"{key}={_text(standing.cell.values[key])}" for key in self._axes) or "the only cell"
         if standing.status == "failed":
             self._say(f"failed: {name}: {standing.reason}", stays=True)
-            self.begun()
+            if self._in_place:
+                self._say(self._line())
             return
         told = "" if accuracy is None else f": {accuracy:.1f} %"
         self._say(f"{self._line()}  {name}{told}")
@@ -58,12 +63,13 @@ class Progress:
         if not known:
             return None
         every = [seconds for some in known.values() for seconds in some]
-        total = 0.0
+        now, left = time.monotonic(), [0.0]
         for standing in {one.id: one for one in self._standings if one.status in ("pending", "running")}.values():
             alike = known.get(_kind(standing.cell.values), every)
-            # A cell that runs is half done on average.
-            total += sum(alike) / len(alike) * (0.5 if standing.status == "running" else 1)
-        return total / self._jobs
+            whole = sum(alike) / len(alike)
+            spent = now - self._began.get(standing.id, now) if standing.status == "running" else 0.0
+            left.append(max(whole - spent, _LAST * whole))
+        return max(sum(left) / self._jobs, max(left))  # the last cell is no faster for processes that have none
 
     def _line(self) -> str:
         by_id = {standing.id: standing.status for standing in self._standings}

@@ -68,6 +68,11 @@ class Record:
         """Return the folder of a run."""
         return self.folder / CELLS / id
 
+    def others(self) -> int:
+        """Return how many runs lie in the folder that the grid does not have: of another grid that was run there."""
+        mine = {standing.id for standing in self.standings}
+        return sum(path.name not in mine for path in (self.folder / CELLS).iterdir())
+
     def take_up(self) -> None:
         """Mark what is finished already: the run's own record decides, not what an earlier sweep.json says."""
         before = {cell["id"]: cell for cell in _read(self.folder).get("cells", [])}

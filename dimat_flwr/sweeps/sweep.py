@@ -12,7 +12,7 @@ from dimat_flwr.sweeps.definition import Definition
 from dimat_flwr.sweeps.errors import SweepError
 from dimat_flwr.sweeps.grid import Cell, Grid
 from dimat_flwr.sweeps.hands import environments
-from dimat_flwr.sweeps.job import PREPARE, WORK, Job
+from dimat_flwr.sweeps.job import PREPARE, WORK, Checked, Job
 from dimat_flwr.sweeps.progress import Progress
 from dimat_flwr.sweeps.record import Record, Standing, alone
 
@@ -62,9 +62,10 @@ def run_sweep(asked: Asked, folder: Path, jobs: int, gpus: int, out: TextIO = sy
     """
     with alone(folder, asked.name), Crew(environments(jobs, gpus), PREPARE) as crew:
         record = Record(folder, asked.name, asked.command, asked.definition, asked.grid)
-        ids = identities(asked, crew)
-        record.standings = [Standing(cell, id) for cell, id in zip(asked.grid.cells, ids, strict=True)]
+        known = checked(asked, crew)
+        record.standings = [Standing(cell, one.id) for cell, one in zip(asked.grid.cells, known, strict=True)]
         record.take_up()
+        _require_data(record.standings, known)
         record.write()
         runs: dict[str, list[Standing]] = {}
         for standing in record.standings:
@@ -83,13 +84,13 @@ def run_sweep(asked: Asked, folder: Path, jobs: int, gpus: int, out: TextIO = sy
     return record
 
 
-def identities(asked: Asked, crew: Crew) -> list[str]:
-    """Return the identity of every cell, after looking whether each can be run.
+def checked(asked: Asked, crew: Crew) -> list[Checked]:
+    """Return what is known of every cell, after looking whether each can be run.
 
     Raises:
         SweepError: with what is wrong with which.
     """
-    found: dict[int, str] = {}
+    found: dict[int, Checked] = {}
     faults: dict[str, list[int]] = {}
     for number, result in crew.work(f"{WORK}:check", [asked.job(cell) for cell in asked.grid.cells]):
         if isinstance(result, Failed):
@@ -105,6 +106,16 @@ def identities(asked: Asked, crew: Crew) -> list[str]:
     return [found[number] for number in range(len(found))]
 
 
+def _require_data(standings: Sequence[Standing], known: Sequence[Checked]) -> None:
+    """Refuse a sweep that lacks data for what is still to be run."""
+    missing = dict.fromkeys(
+        one.missing for standing, one in zip(standings, known, strict=True)
+        if standing.status != "completed" and one.missing
+    )  # fmt: skip
+    if missing:
+        raise SweepError("nothing was begun, as data are missing:\n" + "\n".join(map(str, missing)))
+
+
 def _work_off(asked: Asked, record: Record, runs: Sequence[list[Standing]], crew: Crew, progress: Progress) -> None:
     """Run cells; all that have one identity stand alike."""
 
@@ -112,7 +123,7 @@ def _work_off(asked: Asked, record: Record, runs: Sequence[list[Standing]], crew
         for standing in runs[number]:
             standing.status, standing.reason = "running", None
         record.write()
-        progress.begun()
+        progress.begun(runs[number][0])
 
     tasks = [asked.job(alike[0].cell, record.run_folder(alike[0].id)) for alike in runs]
     for number, result in crew.work(f"{WORK}:run", tasks, begun):

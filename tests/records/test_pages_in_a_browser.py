@@ -27,6 +27,8 @@ const told = {};
 const first = charts.find(chart => chart.spec.kind === "lines");
 const curves = () => first.image.querySelectorAll(".curve").length;
 told.before = curves();
+const strokes = () => [...first.image.querySelectorAll(".curve")].map(line => line.getAttribute("d").split("L").length);
+told.strokes = strokes();
 const button = [...first.legend.children].find(child => child.dataset.name === FIRST);
 button.focus();
 button.click();
@@ -35,10 +37,14 @@ told.pressed = [...first.legend.children].find(child => child.dataset.name === F
 told.focused = document.activeElement.dataset.name;
 first.image.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
 told.tip = first.tip.textContent;
+for (let k = 0; k < 300; k++) first.image.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
+told.last = first.tip.textContent;
 told.shown = !first.tip.hidden;
 const axis = [...first.controls.querySelectorAll("select")].pop();
 axis.value = "bytes";
 axis.dispatchEvent(new Event("change"));
+told.ticks = [...first.image.querySelectorAll("text.tick")].map(node => node.textContent);
+told.strokesOverBytes = strokes();
 told.label = [...first.image.querySelectorAll("text.label")].map(node => node.textContent);
 told.drawn = charts.map(chart => [chart.spec.id, chart.image.querySelectorAll("path, rect, circle").length]);
 for (const chart of charts) {
@@ -112,3 +118,33 @@ def test_the_page_of_a_sweep(tmp_path, monkeypatch):
     assert [identity for identity, _ in told["drawn"]] == ["panel0", "panel1"]
     assert told["label"][0].startswith("sent by all peers together")
     assert (told["scripts"], told["attacked"]) == (2, "no")
+
+
+def test_a_run_that_is_evaluated_now_and_then_and_is_in_the_middle_of_a_round(tmp_path, monkeypatch):
+    folder = RunFolder.create(tmp_path, "run", datetime(2026, 1, 1))
+    folder.describe({"algorithm": "x", "topology": "ring", "dataset": "digits", "peers": 3, "spectral_gap": None,
+                     "edges": []})  # fmt: skip
+    for number in range(1, 401):
+        for peer in range(3 if number < 400 else 1):
+            folder.event(Stamped(Training(0.5, 10, 1, 0.1), number, peer, "merge"))
+            if number % 50 == 0:
+                folder.event(Stamped(Evaluation("after_merge", 50.0 + number / 50), number, peer, "merge"))
+            folder.edge_bytes(number, "merge", peer, (peer + 1) % 3, 1_000_000)
+    draw = lambda: folder.refresh_report(float("inf"))  # noqa: E731 - what the others hand over is a method
+    told = look(folder.path / "report.html", tmp_path, monkeypatch, draw, "peer 1")
+    assert told["strokes"] == [8, 7, 7, 8]  # three peers and their mean: each evaluation is a point, and none is alone
+    assert "mean after merge: 58.00 ± 0.00 (1 of 3 peers)" in told["last"]
+    assert "peers)" not in told["tip"]
+
+
+def test_what_was_reached_without_sending_anything_is_at_the_left_end_of_an_axis_of_factors(tmp_path, monkeypatch):
+    folder = write_sweep(tmp_path / "toy", {"algorithm": ["dimat", "local_only"], "seed": [0, 1]})
+    for number in (2, 3):
+        path = folder / "cells" / f"{number:024x}" / "summary.json"
+        summary = json.loads(path.read_text())
+        for entry in summary["rounds"]:
+            entry["bytes"] = 0
+        path.write_text(json.dumps(summary))
+    told = look(folder / "report.html", tmp_path, monkeypatch, lambda: draw_sweep(folder), "dimat")
+    assert told["strokesOverBytes"] == [4]  # dimat is hidden, local_only has all of its points
+    assert told["ticks"].count("0") == 1

@@ -10,7 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from dimat_flwr.events import Consensus, Counterfactual, Evaluation, Failure, Final, Stamped, UnitsMoved
+from dimat_flwr.events import Consensus, Counterfactual, Evaluation, Failure, Final, Stamped, Training, UnitsMoved
 from dimat_flwr.records import RecordsError, RunFolder, draw_report, replay
 from dimat_flwr.records.timeline import Timeline
 from dimat_flwr.records.totals import Totals
@@ -140,6 +140,19 @@ def test_the_headline_is_the_saved_models_accuracy_or_none(folder):
     page = (folder.path / "report.html").read_text()
     assert "no saved model was reported; last accuracy 60.50 ± 0.50 % after merge in round 2" in page
     assert "final accuracy 60" not in page
+
+
+def test_of_a_round_that_is_under_way_it_says_over_how_many_peers_the_mean_is(folder):
+    folder.describe(FACTS)
+    evaluate(folder, rounds=2, peers=5)
+    folder.event(Stamped(Training(0.5, 10, 1, 0.1), 3, 1, "merge"))  # is in round 3, and has not been evaluated yet
+    folder.event(Stamped(Evaluation("after_merge", 90.0), 3, 0, "merge"))
+    assert folder.summary()["last_accuracy"]["peers"] == 1
+    folder.refresh_report(float("inf"))
+    page = (folder.path / "report.html").read_text()
+    assert "so far 90.00 ± 0.00 % after merge in round 3, mean over 1 of 5 peers" in page
+    assert '"remarks":{"2":"1 of 5 peers"}' in page
+    assert "Where not all peers are done with a round yet" in page
 
 
 def test_only_lost_peers_are_marked(folder):

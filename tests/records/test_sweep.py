@@ -134,7 +134,9 @@ def test_a_sweep_that_has_just_begun_is_shown_as_such(tmp_path):
     folder = write_sweep(tmp_path / "toy", odd=dict.fromkeys(range(12), "pending"))
     _, table = draw_sweep(folder)
     assert table.count("0 of 3 (3 pending)") == 4
-    assert "0 of 12 cells completed" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "<b>0 of 12</b><span>cells completed" in page
+    assert '<span class="status own">incomplete</span>' in page
 
 
 def test_the_command_tells_a_sweep_from_a_run(tmp_path):

@@ -64,7 +64,14 @@ def test_a_long_run_shows_its_newest_exchanges():
     timeline = timeline_of(*((k // 4, "merge", k % 4, k, k + 1.0, 1.0, 0.5, 0.0) for k in range(8000)))
     chart = work_chart(timeline)
     assert sum(len(row["work"]) for row in chart["peers"]) == 3000
-    assert (chart["from"], chart["to"], chart["whole"]) == (5000.0, 8000.0, False)
+    assert (chart["from"], chart["to"], chart["newest"], chart["first"]) == (5000.0, 8000.0, True, None)
+
+
+def test_of_very_many_peers_the_first_are_shown():
+    timeline = timeline_of(*((1, "merge", k, k, k + 1.0, 1.0, 0.5, 0.0) for k in range(200)))
+    chart = work_chart(timeline)
+    assert [row["peer"] for row in chart["peers"]] == list(range(150))
+    assert (chart["newest"], chart["first"]) == (False, 150)
 
 
 def test_a_run_folder_writes_it_and_it_is_read_back(tmp_path, undrawn):

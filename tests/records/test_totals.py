@@ -198,7 +198,7 @@ def test_without_saved_models_there_is_no_final_accuracy_but_a_last_one():
     assert summary["last_accuracy"] == {
         "accuracy": 80.0, "spread": 0.0, "stage": "after_training", "round": 2, "peers": 1,
     }  # fmt: skip
-    assert last_accuracy([]) is None
+    assert last_accuracy([], Totals()) is None
 
 
 def test_peers_that_were_lost_stay_counted_in_every_round_after():

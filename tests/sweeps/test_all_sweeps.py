@@ -26,7 +26,7 @@ def distinct(grid, but=()):
 def identities(name, scale, but=()):
     grid = expand(load_definition(name, find_conf_dir()), [f"scale={scale}"])
     jobs = [Job({"overrides": shlex.join(c.overrides)}, c.peers, "", tuple(grid.axes)) for c in distinct(grid, but)]
-    return [check(job) for job in jobs]
+    return [check(job).id for job in jobs]
 
 
 @pytest.mark.parametrize("name", SWEEPS)

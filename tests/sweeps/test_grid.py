@@ -82,6 +82,7 @@ def test_cells_that_are_skipped_are_not_there():
         (["scale=huge"], "no scale 'huge'.*full"),
         (["seed"], "'seed' is not of the form"),
         (["seed=interval(0,1)"], "no values that can be counted"),
+        (["seed=range(0,0)"], "names no value at all"),
         (["peers=1"], "not a number from 2 on"),
         (["peers=many"], "not a number from 2 on"),
     ],
@@ -117,3 +118,26 @@ def test_an_unknown_sweep_and_a_broken_one_are_told(tmp_path):
         load_definition("table9", tmp_path)
     with pytest.raises(SweepError, match=r"odd\.yaml: whenn"):
         load_definition("odd", tmp_path)
+
+
+WRONG = [
+    ("grid: {seed: [0, 1]}", r"grid\.seed: is a list or mapping; several values are written as one text, 'a,b,c'"),
+    ('grid: {seed: "0,1"', "is no YAML: .*flow mapping"),
+    ("defaults: [nope]\ngrid: {}", "Could not load 'nope'"),
+    ("grid: {}\nneeds_gpu: [big]", "needs_gpu names big, of which the sweep has none; it has full"),
+    ("grid: {}\nlabels: [compat]", "labels names compat"),
+    (
+        "grid: {seed: 0}\npaper: [{values: {algoritm: x}, text: a, source: b}]",
+        "paper names algoritm.*has peers, seed",
+    ),
+    ("grid: {seed: 0}\npaper: [{values: {}, metric: final_accuracy, source: b}]", "a metric with its value, or a text"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), WRONG)
+def test_what_is_wrong_in_a_sweeps_file_is_told_in_a_line(tmp_path, text, said):
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(f"title: mine\n{text}\n")
+    with pytest.raises(SweepError, match=f"^conf/sweep/mine.yaml.*{said}") as told:
+        load_definition("mine", tmp_path)
+    assert "\n" not in str(told.value)

@@ -16,9 +16,9 @@ from dimat_flwr.config import ConfigError
 from dimat_flwr.records import load_summary
 from dimat_flwr.sweeps import Definition, SweepError, expand, load_definition
 from dimat_flwr.sweeps.cell_work import check
-from dimat_flwr.sweeps.job import Job
-from dimat_flwr.sweeps.record import alone
-from dimat_flwr.sweeps.sweep import Asked, run_sweep
+from dimat_flwr.sweeps.job import Checked, Job
+from dimat_flwr.sweeps.record import Standing, alone
+from dimat_flwr.sweeps.sweep import Asked, _require_data, run_sweep
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -82,12 +82,38 @@ def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
     assert said.getvalue().count("cells") == 1
 
 
+def test_runs_of_another_grid_stay_and_are_counted(swept):
+    folder, _ = swept
+    before = {path.name for path in (folder / "cells").iterdir()}
+    record = run_sweep(asked("seed=0"), folder, 1, 0, io.StringIO())
+    assert record.others() == len(before) - 1
+    assert {path.name for path in (folder / "cells").iterdir()} == before
+
+
 def test_faults_are_told_before_anything_is_run(swept):
     folder, _ = swept
     before = read(folder)
     with pytest.raises(SweepError, match=r"(?s)optimizer\.lr=-1.*and 1 more: .*optimizer\.lr: Input should be"):
         run_sweep(asked("optimizer.lr=0.1,-1", "seed=5,6"), folder, 1, 0, io.StringIO())
     assert read(folder) == before
+
+
+def test_data_that_are_missing_are_told_before_anything_is_run(swept, tmp_path):
+    folder, _ = swept
+    before = read(folder)
+    elsewhere = ["dataset=cifar10", "model=resnet20", f"data_dir={tmp_path}"]
+    with pytest.raises(SweepError, match=r"nothing was begun.*\n.*CIFAR10 was not found"):
+        run_sweep(asked("seed=5,6", *elsewhere), folder, 1, 0, io.StringIO())
+    assert read(folder) == before
+
+
+def test_what_is_finished_needs_no_data():
+    standings = [Standing(cell, str(k), "completed") for k, cell in enumerate(asked("seed=0,1").grid.cells)]
+    lacking = [Checked("0", "gone"), Checked("1", "gone")]
+    _require_data(standings, lacking)
+    standings[1].status = "failed"
+    with pytest.raises(SweepError, match=r"gone$"):
+        _require_data(standings, lacking)
 
 
 def test_a_place_is_no_axis():

@@ -18,10 +18,12 @@ class Series:
 
     Attributes:
         name: of the curve; in the legend, unless it has a ``group``, which stands there for all of its curves.
-        y: (points,), NaN or None where nothing is known.
+        y: (points,), NaN or None where nothing is known: the line is broken there.
         spread: (points,) half the height of the band around it; None for no band.
         own: axis -> (points,), where its own places differ from the chart's ``x``.
         x: which of the chart's places it has.
+        at: (points,) which of these places its points have, ascending; None: all. Those between them break
+            no line.
         colour: a number of a colour, or ``ink`` or ``faint``.
         dash: 0 (solid) to 3.
         width: of the line, pixels.
@@ -29,6 +31,7 @@ class Series:
         points: "alone" for marks without a line between them, "" for a line.
         group: see ``name``.
         legend: what the legend says in place of the name.
+        remarks: number of a point -> what is said behind its value.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Series:
     spread: Figures | None = None
     own: Mapping[str, Figures] = field(default_factory=dict)
     x: int = 0
+    at: Sequence[int] | None = None
     colour: int | str = "ink"
     dash: int = 0
     width: float = 2.0
@@ -43,6 +47,7 @@ class Series:
     points: str = ""
     group: str = ""
     legend: str = ""
+    remarks: Mapping[int, str] = field(default_factory=dict)
 
     def to_json(self, digits: int, bounds: tuple[float, float] | None) -> dict[str, Any]:
         """Return what the script reads, figures with so many digits behind the point."""
@@ -56,10 +61,15 @@ class Series:
             if bounds:
                 low, high = np.clip(low, *bounds), np.clip(high, *bounds)
             found |= {"lo": plain(low, digits), "hi": plain(high, digits)}
+        if self.at is not None:
+            found["at"] = list(self.at)
         if self.own:
             found["own"] = {axis: plain(places, 3) for axis, places in self.own.items()}
-        shown = {"dash": self.dash, "opacity": self.opacity, "points": self.points, "group": self.group}
-        return found | {key: value for key, value in {**shown, "legend": self.legend}.items() if value}
+        shown: dict[str, Any] = {
+            "dash": self.dash, "opacity": self.opacity, "points": self.points, "group": self.group,
+        }  # fmt: skip
+        shown |= {"legend": self.legend, "remarks": {str(point): words for point, words in self.remarks.items()}}
+        return found | {key: value for key, value in shown.items() if value}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +84,7 @@ class View:
         digits: behind the point.
         bounds: what the measure cannot pass.
         least: what the vertical axis spans at least, so that noise does not fill the page.
+        span: (lowest, highest) that the vertical axis shows in any case, so that charts side by side can be compared.
         zero: whether zero is shown, and figures above it have a sign.
         marks: rounds to mark by a vertical line.
     """
@@ -85,6 +96,7 @@ class View:
     digits: int = 2
     bounds: tuple[float, float] | None = None
     least: float = 0.0
+    span: tuple[float, float] | None = None
     zero: bool = False
     marks: Sequence[int] = ()
 
@@ -92,7 +104,7 @@ class View:
         """Return what the script reads."""
         return {
             "key": self.key, "name": self.name, "y": self.label, "digits": self.digits, "zero": self.zero,
-            "bounds": self.bounds, "least": self.least, "marks": list(self.marks),
+            "bounds": self.bounds, "least": self.least, "span": self.span, "marks": list(self.marks),
             "series": [series.to_json(self.digits, self.bounds) for series in self.series],
         }  # fmt: skip
 
@@ -106,7 +118,7 @@ class Axis:
         name: in the choice of axes, and before a value.
         unit: behind a value.
         whole: whether it has whole numbers only.
-        log: whether a factor of ten is a step of the same length everywhere.
+        log: whether a factor of ten is a step of the same length everywhere; what is 0 then stands at the left end.
     """
 
     key: str

@@ -51,11 +51,13 @@ function ticks(low, high, count) {
   return found;
 }
 
-function logTicks(low, high) {
-  const found = [], wide = Math.log10(high / low) > 2.2;
+function logTicks(low, high, most) {  // as many as there is room for; between near ends as on other axes
+  if (high / low < 4) return ticks(low, high, Math.min(5, most));
+  const tens = Math.log10(high / low), steps = tens * 3 < most ? [1, 2, 5] : tens * 2 < most ? [1, 3] : [1];
+  const found = [];
   for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++)
-    for (const m of wide ? [1] : [1, 2, 5]) {
-      const value = m * Math.pow(10, e);
+    for (const m of steps) {
+      const value = Number((m * Math.pow(10, e)).toPrecision(12));
       if (value >= low * 0.999 && value <= high * 1.001) found.push(value);
     }
   return found;
@@ -121,7 +123,8 @@ class Lines extends Chart {
   axis() { return this.spec.axes.find(axis => axis.key === this.state.axis) || this.spec.axes[0]; }
   xs(series) {
     const key = this.axis().key, own = series.own && series.own[key];
-    return own || (this.spec.xs[series.x] || {})[key];
+    const all = (this.spec.xs[series.x] || {})[key];
+    return own || (all && series.at ? series.at.map(k => all[k]) : all);
   }
   shown() {
     const hidden = this.state.hidden;
@@ -134,7 +137,7 @@ class Lines extends Chart {
     const points = [], spans = [];
     for (const series of this.shown()) this.xs(series).forEach((x, k) => {
       const y = series.y[k];
-      if (x === null || y === null || (axis.log && x <= 0)) return;
+      if (x === null || y === null) return;
       points.push(x);
       spans.push(y, series.lo ? series.lo[k] : y, series.hi ? series.hi[k] : y);
     });
@@ -143,8 +146,11 @@ class Lines extends Chart {
       image.append(text(this.width / 2, height / 2, "nothing to show here", "middle", "label"));
       return this.drawLegend();
     }
-    let [x0, x1] = [points, points].map((all, k) => all.reduce((a, b) => k ? Math.max(a, b) : Math.min(a, b)));
+    const nought = axis.log && points.some(x => x <= 0), fit = points.filter(x => !axis.log || x > 0);
+    if (!fit.length) fit.push(1);
+    let [x0, x1] = [fit, fit].map((all, k) => all.reduce((a, b) => k ? Math.max(a, b) : Math.min(a, b)));
     let y0 = spans.reduce((a, b) => Math.min(a, b)), y1 = spans.reduce((a, b) => Math.max(a, b));
+    if (view.span) [y0, y1] = [Math.min(y0, view.span[0]), Math.max(y1, view.span[1])];
     if (view.zero) [y0, y1] = [Math.min(y0, 0), Math.max(y1, 0)];
     if (view.least && y1 - y0 < view.least) [y0, y1] = [y0 + y1 - view.least, y0 + y1 + view.least].map(y => y / 2);
     const spare = (y1 - y0) * 0.06 || Math.max(1e-9, Math.abs(y1) * 0.05) || 1;
@@ -153,35 +159,36 @@ class Lines extends Chart {
     const marked = ticks(y0, y1, height / 60).map(y => [y, short(y)]);
     const left = 30 + 6.5 * marked.reduce((most, [, words]) => Math.max(most, words.length), 2);
     if (x0 === x1) [x0, x1] = axis.log ? [x0 / 2, x1 * 2] : [x0 - 0.5, x1 + 0.5];
-    const along = axis.log ? Math.log10 : value => value;
-    const inset = 8, span = this.width - left - right - 2 * inset;
-    const px = x => left + inset + span * (along(x) - along(x0)) / (along(x1) - along(x0));
+    const along = axis.log ? Math.log10 : value => value, inset = 8, apart = nought ? 44 : 0;
+    const span = this.width - left - right - 2 * inset - apart, from = left + inset + apart;
+    const px = x => axis.log && x <= 0 ? left + inset : from + span * (along(x) - along(x0)) / (along(x1) - along(x0));
     const py = y => height - bottom - (height - top - bottom) * (y - y0) / (y1 - y0);
     for (const [y, words] of marked) {
       const kind = y === 0 && view.zero ? "zero" : "grid";
       image.append(svg("line", {x1: left, x2: this.width - right, y1: py(y), y2: py(y), class: kind}));
       image.append(text(left - 7, py(y) + 4, words, "end"));
     }
-    const floor = height - bottom, places = axis.log ? logTicks(x0, x1) : ticks(x0, x1, span / 60);
+    const floor = height - bottom, places = axis.log ? logTicks(x0, x1, span / 40) : ticks(x0, x1, span / 60);
+    if (nought) places.unshift(0);
     for (const x of places) if (!axis.whole || Number.isInteger(x)) {
       image.append(svg("line", {x1: px(x), x2: px(x), y1: floor, y2: floor + 4, class: "axis"}));
       image.append(text(px(x), floor + 17, short(x)));
     }
     image.append(svg("line", {x1: left, x2: this.width - right, y1: floor, y2: floor, class: "axis"}));
-    image.append(text(left + inset + span / 2, height - 8, axis.label, "middle", "label"));
+    image.append(text((left + this.width - right) / 2, height - 8, axis.label, "middle", "label"));
     const name = text(14, top + (height - top - bottom) / 2, view.y, "middle", "label");
     name.setAttribute("transform", `rotate(-90 14 ${top + (height - top - bottom) / 2})`);
     image.append(name);
     for (const round of (axis.key === "rounds" && view.marks) || []) if (round >= x0 && round <= x1)
       image.append(svg("line", {x1: px(round), x2: px(round), y1: top, y2: floor, class: "lost"}));
-    this.curves(image, px, py, axis.log);
+    this.curves(image, px, py);
     this.cursor = svg("g", {class: "cursor"});
     image.append(this.cursor);
     Object.assign(this, {px, py, top, bottom: floor});
     this.listen(image);
     this.drawLegend();
   }
-  curves(image, px, py, log) {
+  curves(image, px, py) {
     const bands = svg("g", {}), lines = svg("g", {});
     image.append(bands, lines);
     for (const series of this.shown()) {
@@ -189,7 +196,7 @@ class Lines extends Chart {
       let path = "", broken = true;
       xs.forEach((x, k) => {
         const y = series.y[k];
-        if (x === null || y === null || (log && x <= 0)) { broken = true; return; }
+        if (x === null || y === null) { broken = true; return; }
         const at = [px(x), py(y)];
         path += `${broken ? "M" : "L"}${at[0].toFixed(1)} ${at[1].toFixed(1)}`;
         broken = false;
@@ -269,7 +276,9 @@ class Lines extends Chart {
       ...rows.map(({series, k}) => {
         const half = series.lo ? ` ± ${((series.hi[k] - series.lo[k]) / 2).toFixed(digits)}` : "";
         const sign = this.view().zero && series.y[k] > 0 ? "+" : "";
-        const row = html("div", {}, swatch(series), ` ${series.name}: ${sign}${series.y[k].toFixed(digits)}${half}`);
+        const remark = series.remarks && series.remarks[k] ? ` (${series.remarks[k]})` : "";
+        const words = ` ${series.name}: ${sign}${series.y[k].toFixed(digits)}${half}${remark}`;
+        const row = html("div", {}, swatch(series), words);
         if (series === closest.series) row.className = "near";
         return row;
       })]);

@@ -7,7 +7,7 @@ import numpy as np
 
 from dimat_flwr.records.page.chart import Axis, Series, View, lines_chart, scaled_bytes, scaled_seconds, thinned
 from dimat_flwr.records.page.document import figure
-from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of, points_over
+from dimat_flwr.records.sweep.panels import Panel, lie_apart, numeric_axes, panels_of, points_over, span_of
 from dimat_flwr.records.sweep.read import Sweep
 from dimat_flwr.records.sweep.settings import Curve, metrics_of
 from dimat_flwr.records.sweep.table import look, plain_key
@@ -15,9 +15,10 @@ from dimat_flwr.records.sweep.table import look, plain_key
 
 def sweep_charts(sweep: Sweep) -> tuple[list[dict[str, Any]], str]:
     """Return what the script draws, and the HTML that it draws into."""
-    charts, body = [], []
-    for number, panel in enumerate(panels_of(sweep)):
-        chart = _accuracy(f"panel{number}", panel)
+    charts, body, panels = [], [], panels_of(sweep)
+    span, apart = span_of(panels), lie_apart(panels)
+    for number, panel in enumerate(panels):
+        chart = _accuracy(f"panel{number}", panel, span, by_factors=apart)
         silent = [name for _, name, setting in panel.curves if setting.curve() is None]
         below = escape(f"Without a completed cell that reported accuracies: {', '.join(silent)}.") if silent else ""
         body.append(f"<div><h3>{escape(panel.title)}</h3>\n{figure(f'panel{number}', below)}</div>\n")
@@ -41,7 +42,9 @@ def sweep_charts(sweep: Sweep) -> tuple[list[dict[str, Any]], str]:
     return charts, text
 
 
-def _accuracy(identity: str, panel: Panel) -> dict[str, Any] | None:
+def _accuracy(
+    identity: str, panel: Panel, span: tuple[float, float] | None, *, by_factors: bool
+) -> dict[str, Any] | None:
     curves = [(number, name, curve) for number, name, setting in panel.curves if (curve := setting.curve())]
     if not curves:
         return None
@@ -49,7 +52,7 @@ def _accuracy(identity: str, panel: Panel) -> dict[str, Any] | None:
     longest = max((value for _, _, curve in curves for value in curve.seconds if np.isfinite(value)), default=0.0)
     per, unit = scaled_seconds(longest)
     axes = [
-        Axis(key="rounds", name="round", label="round", whole=True),
+        Axis(key="rounds", name="round", label="round", whole=True, log=by_factors),
         Axis(key="bytes", name="bytes", label=f"sent by all peers together ({of_bytes})", unit=of_bytes, log=True),
     ]
     axes += [Axis(key="seconds", name="time", label=f"time since the run began ({unit})", unit=unit)] if longest else []
@@ -64,8 +67,9 @@ def _accuracy(identity: str, panel: Panel) -> dict[str, Any] | None:
                    dash=number % 5, legend=f"{name} (n = {curve.n})")
         )  # fmt: skip
     view = View(
-        key="accuracy", name="accuracy", label="test accuracy (%)", series=series, bounds=(0.0, 100.0), least=2.0
-    )
+        key="accuracy", name="accuracy", label="test accuracy (%)", series=series, bounds=(0.0, 100.0), least=2.0,
+        span=span,
+    )  # fmt: skip
     return lines_chart(identity, axes, places, [view])
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dimat_flwr.records.figure import FAINT, GRID, INK, megabytes_axis, new_grid, save
-from dimat_flwr.records.sweep.panels import Panel, numeric_axes, panels_of, points_over
+from dimat_flwr.records.figure import FAINT, GRID, INK, factors_axis, megabytes_axis, new_grid, save
+from dimat_flwr.records.sweep.panels import Panel, lie_apart, numeric_axes, panels_of, points_over
 from dimat_flwr.records.sweep.read import Sweep
-from dimat_flwr.records.sweep.settings import metrics_of
-from dimat_flwr.records.sweep.table import heading, look, plain_key
+from dimat_flwr.records.sweep.settings import beside, metrics_of, settings_of
+from dimat_flwr.records.sweep.table import look, plain_key, subheading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_MOST_PANELS, _MANY_POINTS = 16, 40
+_MOST_PANELS, _MANY_POINTS, _MANY_TICKS = 16, 40, 8
 _NOTHING = "no completed cell"
 
 Draw = Callable[["Axes", Panel], None]
@@ -29,15 +29,17 @@ Draw = Callable[["Axes", Panel], None]
 def draw_figures(sweep: Sweep, folder: Path) -> list[Path]:
     """Draw a sweep's figures into a folder, each as .png and .svg, and return their paths.
 
-    ``accuracy-rounds`` and ``accuracy-bytes``: mean over seeds with a band of one standard deviation; ``final-<axis>``:
-    what it came to over an axis of numbers; ``paper``: ours beside the paper's, where it says something.
+    ``accuracy-rounds`` and ``accuracy-bytes``: mean over seeds with a band of one standard deviation, over rounds by
+    factors where some settings have many times as many as others; ``final-<axis>``: what it came to over an axis of
+    numbers; ``paper``: ours beside the paper's, where it says something.
 
     Raises:
         RecordsError: a file cannot be written.
     """
+    panels = panels_of(sweep)
     made = [
-        _draw(sweep, folder, f"accuracy-{against}", panels_of(sweep), _curves(against))
-        for against in ("rounds", "bytes")
+        _draw(sweep, folder, "accuracy-rounds", panels, _curves("rounds", by_factors=lie_apart(panels))),
+        _draw(sweep, folder, "accuracy-bytes", panels, _curves("bytes", by_factors=True)),
     ]
     for key in numeric_axes(sweep):
         made.append(
@@ -46,17 +48,19 @@ def draw_figures(sweep: Sweep, folder: Path) -> list[Path]:
             )
         )
     first = metrics_of(sweep)[0]
-    if any(entry.metric == first for entry in sweep.paper):
-        made.append(_draw(sweep, folder, "paper", panels_of(sweep), _beside(first)))
+    if first in beside(settings_of(sweep)):
+        made.append(_draw(sweep, folder, "paper", panels, _beside(first), alike=False))
     return [path for pair in made for path in pair]
 
 
-def _draw(sweep: Sweep, folder: Path, name: str, panels: Sequence[Panel], draw: Draw) -> list[Path]:
+def _draw(
+    sweep: Sweep, folder: Path, name: str, panels: Sequence[Panel], draw: Draw, *, alike: bool = True
+) -> list[Path]:
+    """Draw one figure; ``alike``: all of its panels have the same vertical scale, so that they can be compared."""
     shown = panels[:_MOST_PANELS]
     columns = min(len(shown), 2 if len(shown) in (2, 4) else 3 if len(shown) <= 9 else 4) or 1
-    figure, axes = new_grid(
-        4.6 if columns > 1 else 7.0, 3.5 if columns > 1 else 4.4, math.ceil(len(shown) / columns), columns
-    )
+    width = 4.6 if columns > 1 else 7.6
+    figure, axes = new_grid(width, 3.5 if columns > 1 else 4.6, math.ceil(len(shown) / columns), columns, sharey=alike)
     for place, panel in zip(axes, shown, strict=False):
         draw(place, panel)
         if panel.title:
@@ -75,19 +79,21 @@ def _draw(sweep: Sweep, folder: Path, name: str, panels: Sequence[Panel], draw: 
     handles = {
         label: handle for place in axes for handle, label in zip(*place.get_legend_handles_labels(), strict=True)
     }
-    if handles:
+    if len(handles) > 1:
+        fit = max(1, int(width * columns / (0.55 + 0.075 * max(map(len, handles)))))  # inches: handle and letters
         legend = figure.legend(
             handles.values(),
             handles.keys(),
             loc="outside lower center",
-            ncols=min(len(handles), 4),
+            ncols=math.ceil(len(handles) / math.ceil(len(handles) / fit)),
             frameon=False,
             fontsize=9.5,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
     left_out = f" ({len(panels) - len(shown)} more panels are in report.html)" if len(panels) > len(shown) else ""
-    figure.suptitle(heading(sweep) + left_out, fontsize=11.5, color=INK, parse_math=False, wrap=True)
+    title = f"{sweep.title or sweep.name}{left_out}\n{subheading(sweep)}"
+    figure.suptitle(title, fontsize=11, color=INK, parse_math=False, wrap=True)
     paths = [folder / f"{name}.{kind}" for kind in ("png", "svg")]
     for path in paths:
         save(figure, path)
@@ -102,7 +108,7 @@ def _style(number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _curves(against: str) -> Draw:
+def _curves(against: str, *, by_factors: bool) -> Draw:
     def draw(axes: "Axes", panel: Panel) -> None:
         for number, name, setting in panel.curves:
             curve = setting.curve()
@@ -111,20 +117,22 @@ def _curves(against: str) -> Draw:
             x = np.array(curve.rounds if against == "rounds" else curve.sent, dtype=float)
             x = x if against == "rounds" else x / 1e6
             mean, std = np.array(curve.mean), np.array(curve.std)
-            kept = np.isfinite(x) & ((x > 0) | (against == "rounds"))
             style = _style(number)
-            if kept.sum() > _MANY_POINTS:
+            if len(x) > _MANY_POINTS:
                 style["marker"] = ""
             if curve.n > 1:
                 low, high = np.clip(mean - std, 0, 100), np.clip(mean + std, 0, 100)
-                axes.fill_between(x[kept], low[kept], high[kept], color=style["color"], alpha=0.16, linewidth=0)
-            axes.plot(x[kept], mean[kept], label=name, **style)
-        axes.set_ylabel("test accuracy (%), mean ± std over seeds", color=INK, fontsize=9)
+                axes.fill_between(x, low, high, color=style["color"], alpha=0.16, linewidth=0)
+            axes.plot(x, mean, label=name, **style)
+        axes.set_ylabel("test accuracy (%)", color=INK)
         if against == "bytes" and axes.has_data():
             megabytes_axis(axes)
+            return
+        if by_factors:
+            factors_axis(axes, whole=True)
         else:
             _whole_numbers(axes)
-            axes.set_xlabel("round", color=INK)
+        axes.set_xlabel("round", color=INK)
 
     return draw
 
@@ -134,10 +142,14 @@ def _against(sweep: Sweep, key: str) -> Draw:
     metric = metrics_of(sweep)[0]
 
     def draw(axes: "Axes", panel: Panel) -> None:
+        places: set[float] = set()
         for number, name, x, mean, std in points_over(panel, key, metric):
             axes.errorbar(x, mean, yerr=std, capsize=3, label=name, **_style(number))
+            places |= set(x)
+        if len(places) <= _MANY_TICKS:
+            axes.set_xticks(sorted(places))
         axes.set_xlabel(plain_key(key), color=INK)
-        axes.set_ylabel(f"{look(metric).name}, mean ± std", color=INK, fontsize=9)
+        axes.set_ylabel(look(metric).name, color=INK)
 
     return draw
 

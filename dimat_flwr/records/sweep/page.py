@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from urllib.parse import quote
 
+from dimat_flwr.records.headline import readable_time
 from dimat_flwr.records.page.document import PageParts, tiles
 from dimat_flwr.records.report_page import REPORT_FILE
 from dimat_flwr.records.sweep.charts import sweep_charts
@@ -20,11 +21,11 @@ def sweep_page(sweep: Sweep, files: Sequence[str]) -> PageParts:
     fixed = ", ".join(f"{plain_key(key)} {told(value)}" for key, value in sweep.fixed.items())
     shown = [
         (f"{completed} of {len(sweep.cells)}", "cells completed"),
-        (f"{seconds / 60:.1f} min", "work of the cells"),
+        (readable_time(seconds), "work of the cells"),
     ]
     links = ", ".join(f'<a href="{quote(name)}">{escape(name)}</a>' for name in files)
     parts = [
-        f'<p><span class="status own">{completed} of {len(sweep.cells)} cells completed</span></p>\n',
+        f'<p><span class="status own">{whole}</span></p>\n',
         tiles(shown),
         f"<pre>{escape(sweep.command or 'command: not recorded')}</pre>\n",
         f"<p>The same in all cells: {escape(fixed)}.</p>\n" if fixed else "",

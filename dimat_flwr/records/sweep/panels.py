@@ -3,11 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dimat_flwr.records.sweep.read import SEED, Scalar, Sweep
 from dimat_flwr.records.sweep.settings import Setting, settings_of
 from dimat_flwr.records.sweep.table import plain_key, told
 
 _MOST_CURVES = 10  # of an axis that becomes curves
+_APART = 8  # times as many rounds
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,9 @@ def panels_of(sweep: Sweep, without: str | None = None) -> list[Panel]:
     found: dict[str, list[tuple[int, str, Setting]]] = {}
     for setting in settings_of(sweep):
         others = [f"{plain_key(key)} {told(setting.values[key])}" for key in axes if key != curves_by]
-        name = told(setting.values[curves_by]) if curves_by else ""
-        found.setdefault(" · ".join(others), []).append((names.index(name), name or sweep.name, setting))
+        value = told(setting.values[curves_by]) if curves_by else ""
+        name = value if curves_by == "algorithm" else f"{plain_key(curves_by)} {value}" if curves_by else sweep.name
+        found.setdefault(" · ".join(others), []).append((names.index(value), name, setting))
     return [Panel(title, curves) for title, curves in found.items()]
 
 
@@ -68,6 +72,20 @@ def points_over(
         if found:
             x, mean, std = zip(*sorted(found), strict=True)
             yield number, name, x, mean, std
+
+
+def lie_apart(panels: Sequence[Panel]) -> bool:
+    """Whether the shortest of the curves over rounds would be a stroke at the margin of an axis of equal steps."""
+    last = [curve.rounds[-1] for panel in panels for _, _, setting in panel.curves if (curve := setting.curve())]
+    return max(last, default=0) > _APART * min(last, default=0)
+
+
+def span_of(panels: Sequence[Panel]) -> tuple[float, float] | None:
+    """Return the lowest and the highest accuracy of all curves, with their spread; None without any."""
+    curves = [curve for panel in panels for _, _, setting in panel.curves if (curve := setting.curve())]
+    means = np.concatenate([curve.mean for curve in curves]) if curves else np.zeros(0)
+    halves = np.concatenate([np.nan_to_num(curve.std) for curve in curves]) if curves else np.zeros(0)
+    return (float((means - halves).min()), float((means + halves).max())) if len(means) else None
 
 
 def is_number(value: Scalar) -> bool:

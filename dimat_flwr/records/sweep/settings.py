@@ -136,7 +136,12 @@ def metrics_of(sweep: Sweep) -> list[str]:
     accuracy = any(cell.measured("final_accuracy") is not None for cell in sweep.cells)
     loss = any(cell.measured("final_loss") is not None for cell in sweep.cells)
     first = "final_loss" if loss and not accuracy else "final_accuracy"
-    return list(dict.fromkeys([first, *(entry.metric for entry in sweep.paper if entry.metric)]))
+    return list(dict.fromkeys([first, *beside(settings_of(sweep))]))
+
+
+def beside(settings: Sequence[Setting]) -> list[str]:
+    """Return the figures that a paper has for any of the settings."""
+    return list(dict.fromkeys(entry.metric for setting in settings for entry in setting.paper if entry.metric))
 
 
 def _accuracies(summary: Mapping[str, Any] | None) -> dict[int, tuple[float, float]]:

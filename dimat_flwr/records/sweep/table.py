@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from dimat_flwr.records.headline import readable_bytes, readable_time
-from dimat_flwr.records.sweep.read import PaperValue, Scalar, Sweep
-from dimat_flwr.records.sweep.settings import Mark, Measured, Setting, metrics_of, settings_of
+from dimat_flwr.records.sweep.read import SEED, PaperValue, Scalar, Sweep
+from dimat_flwr.records.sweep.settings import Mark, Measured, Setting, beside, metrics_of, settings_of
 
 MARKS: Mapping[Mark, str] = {"above": "▲", "within": "≈", "below": "▼"}
 _LEGEND = "Mean ± standard deviation (n − 1) over the seeds that completed; other cells enter no figure."
@@ -62,7 +62,7 @@ class TableRow:
 def table_rows(sweep: Sweep) -> list[TableRow]:
     """Return a sweep's table, a row per setting; all rows have the same columns."""
     settings, metrics = settings_of(sweep), metrics_of(sweep)
-    beside = {entry.metric for entry in sweep.paper if entry.metric}
+    papers = beside(settings)
     rows = []
     for setting in settings:
         cells = {plain_key(key): told(value) for key, value in setting.values.items()}
@@ -71,8 +71,8 @@ def table_rows(sweep: Sweep) -> list[TableRow]:
         for metric in metrics:
             measured, shown = setting.measured(metric), look(metric)
             cells[shown.name] = _mean(measured, shown)
-            if metric in beside:
-                of = f" of {shown.name}" if len(beside) > 1 else ""
+            if metric in papers:
+                of = f" of {shown.name}" if len(papers) > 1 else ""
                 cells[f"paper's{of}"] = _paper(measured, shown)
                 cells[f"difference{of}"] = _difference(measured, shown)
                 if measured.mark:
@@ -85,7 +85,7 @@ def table_rows(sweep: Sweep) -> list[TableRow]:
                 mean = setting.measured(metric).mean
                 cells[name] = "–" if mean is None else show(mean)
         sources = list(dict.fromkeys(entry.source for entry in setting.paper if entry.metric and entry.source))
-        if any(entry.metric and entry.source for entry in sweep.paper):
+        if papers:
             cells["source"] = "; ".join(sources) or "–"
         rows.append(TableRow(setting, cells, marks))
     return rows
@@ -127,12 +127,12 @@ def as_csv(sweep: Sweep) -> str:
     settings, metrics = settings_of(sweep), metrics_of(sweep)
     metrics = list(dict.fromkeys([*metrics, "bytes_total", "seconds", "memory_bytes", "gpu_bytes"]))
     known = [metric for metric in metrics if any(setting.measured(metric).n for setting in settings)] or metrics[:1]
-    beside = {entry.metric for entry in sweep.paper}
+    papers = beside(settings)
     keys = list(settings[0].values) if settings else []
     columns = [*keys, "planned", "completed", "standing"]
     for metric in known:
         kinds = ["mean", "std", "n"] + (
-            ["paper", "paper_std", "difference", "mark", "source"] if metric in beside else []
+            ["paper", "paper_std", "difference", "mark", "source"] if metric in papers else []
         )
         columns += [f"{metric}_{kind}" for kind in kinds]
     file = io.StringIO()
@@ -144,7 +144,7 @@ def as_csv(sweep: Sweep) -> str:
         for metric in known:
             found = setting.measured(metric)
             row += [_figure(found.mean), _figure(found.std), found.n]
-            if metric in beside:
+            if metric in papers:
                 said = found.paper
                 row += [_figure(said.value if said else None), _figure(said.std if said else None)]
                 row += [_figure(found.difference), found.mark or "", said.source if said else ""]
@@ -159,13 +159,20 @@ def note(entry: PaperValue) -> str:
 
 def legend(sweep: Sweep) -> str:
     """Return how the table is to be read."""
-    return _LEGEND + (_BESIDE if any(entry.metric for entry in sweep.paper) else "")
+    return _LEGEND + (_BESIDE if beside(settings_of(sweep)) else "")
 
 
 def heading(sweep: Sweep) -> str:
     """Return what to call a sweep."""
     name = sweep.name + (f" ({sweep.scale})" if sweep.scale and sweep.scale != "full" else "")
     return f"{name}: {sweep.title}" if sweep.title else name
+
+
+def subheading(sweep: Sweep) -> str:
+    """Return which sweep it is, for below a title, and what its figures are."""
+    seeds = len(sweep.axes.get(SEED, ())) or 1
+    over = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+    return f"{sweep.name} scale={sweep.scale or 'full'}: {over}"
 
 
 def plain_key(key: str) -> str:
