@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from dimat_flwr.config.errors import ConfigError
+from dimat_flwr.config.values import set_value
 
 # Run-config key -> key of conf/config.yaml, for the values that most people change.
 VALUES = {"seed": "seed", "rounds": "rounds", "name": "name", "output-dir": "output_dir", "data-dir": "data_dir"}
@@ -85,12 +86,11 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
     own = [override for override in overrides if not _is_choice(override, known)]
     # What belongs to a choice that is not known cannot be checked; all else can, so that every fault is told at once.
     checked = [override for override in own if override.key_or_group.split(".")[0] not in unknown]
-    if checked:
-        base, _ = _compose(chosen, conf_dir)
-        problems += [problem for override in checked for problem in _unknown_path(override, base)]
+    if not problems or checked:
+        shared, made = _compose(chosen, conf_dir)
+        problems += [problem for override in checked for problem in _unknown_path(override, shared)]
     if problems:
         raise ConfigError(problems)
-    shared, made = _compose([*chosen, *(str(override.input_line) for override in own)], conf_dir)
     composed = copy.deepcopy(shared)
     OmegaConf.set_readonly(composed, False)
     overridden = {override.key_or_group for override in own}
@@ -98,6 +98,8 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
     # A device's own settings come last: whoever writes a run's overrides does not know its disks and cores.
     on_node = {key: node_config[name] for name, key in NODE_KEYS.items() if name in node_config}
     try:
+        for override in own:
+            set_value(composed, override)
         for key, value in ({k: v for k, v in on_run.items() if k not in overridden} | on_node).items():
             OmegaConf.update(composed, key, value)
         if composed.name == "":
@@ -105,7 +107,7 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ConfigError([_unresolved(error, made)]) from error
-    return Composed(resolved, made, OmegaConf.to_yaml(OmegaConf.create(resolved)), _retargeted(own))
+    return Composed(resolved, made, OmegaConf.to_yaml(composed, resolve=True), _retargeted(own))
 
 
 def _retargeted(overrides: Iterable[Override]) -> dict[str, set[str]]:
@@ -181,10 +183,10 @@ def _unknown_path(override: Override, base: DictConfig) -> list[str]:
     return []
 
 
-def _compose(overrides: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
-    """Return the composed configuration, to be read only, and the choice made in each group that has one."""
+def _compose(choices: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
+    """Return what the choices make, to be read only, and the choice made in each group that has one."""
     folder = conf_dir.resolve()
-    return _composed(tuple(overrides), folder, _state(folder))
+    return _composed(tuple(choices), folder, _state(folder))
 
 
 def _state(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
@@ -193,17 +195,18 @@ def _state(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
 
 
-# Hydra takes a tenth of a second. Relay and peers of one process compose alike, and so do runs one after the other.
+# Hydra takes a tenth of a second for what the cells of a sweep, relay and peers of one process mostly have in common:
+# their choices. So it puts those together, and the values that overrides set come after it, at every time anew.
 @lru_cache(maxsize=32)
 def _composed(
-    overrides: tuple[str, ...], conf_dir: Path, state: tuple[tuple[str, int, int], ...]
+    choices: tuple[str, ...], conf_dir: Path, state: tuple[tuple[str, int, int], ...]
 ) -> tuple[DictConfig, dict[str, str]]:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(config_dir=str(conf_dir), version_base="1.3"):
-            composed = compose(config_name="config", overrides=list(overrides), return_hydra_config=True)
-        choices = composed.hydra.runtime.choices.items()
-        made = {str(group): str(choice) for group, choice in choices if choice and not str(group).startswith("hydra/")}
+            composed = compose(config_name="config", overrides=list(choices), return_hydra_config=True)
+        named = composed.hydra.runtime.choices.items()
+        made = {str(group): str(choice) for group, choice in named if choice and not str(group).startswith("hydra/")}
         with open_dict(composed):
             composed.pop("hydra")
     except (HydraException, OmegaConfBaseException) as error:

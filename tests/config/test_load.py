@@ -30,13 +30,27 @@ def test_the_defaults_of_pyproject_and_of_conf_agree() -> None:
     assert load_config(defaults, {}, CONF).text == load().text
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group != "dataset"])
+# Of these one choice goes with any of another group.
+FREE = ("topology", "partition", "schedule", "codec", "lr_schedule", "optimizer", "instruments", "aggregation")
+
+
+@pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("dataset", *FREE)])
 def test_every_choice_of_every_group_loads(group: str) -> None:
-    for path in sorted((CONF / group).glob("*.yaml")):
+    for choice in choices(group):
         others = {}
         if group == "model":
-            others["dataset"] = {"mlp": "breast_cancer", "digits_cnn": "digits"}.get(path.stem, "cifar10")
-        assert load(**{group: path.stem}, **others).choices[group] == path.stem
+            others["dataset"] = {"mlp": "breast_cancer", "digits_cnn": "digits"}.get(choice, "cifar10")
+        assert load(**{group: choice}, **others).choices[group] == choice
+
+
+@pytest.mark.parametrize("number", range(max(len(list((CONF / group).glob("*.yaml"))) for group in FREE)))
+def test_every_choice_of_groups_that_go_together_loads(number: int) -> None:
+    asked = {group: choices(group)[number % len(choices(group))] for group in FREE}
+    assert load(**asked, algorithm="weight_averaging").choices.items() >= asked.items()
+
+
+def choices(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
 def test_an_algorithm_may_choose_defaults_that_a_person_overrides() -> None:

@@ -20,8 +20,8 @@ from tests.in_process_app import Run, run_app
 
 CLASSES = ",".join(f"d{digit}" for digit in range(10))
 KINDS: dict[str, tuple[Callable[[Path, np.ndarray, np.ndarray], None], dict[str, Any], str]] = {
-    "folder": (write_images, {}, ""),
-    "npz": (write_arrays, {}, "model.in_channels=1"),
+    "folder": (write_images, {}, "model.width=1"),
+    "npz": (write_arrays, {}, "model.in_channels=1 model.width=1"),
     "csv": (
         write_table,
         {"model": "mlp"},
@@ -40,7 +40,7 @@ def run_on_devices(folder: Path, kind: str, lacks: bool = True) -> tuple[Run, li
         write(folder / f"device-{peer}", images[kept], labels[kept])
     run = run_app(
         folder / "out", 3, dataset=kind, partition="own", rounds=1, data_dir=str(folder / "device-{peer}"),
-        overrides=f"{overrides} training.pretrain_epochs=8", **settings,
+        overrides=f"{overrides} training.pretrain_epochs=4 optimizer.lr=0.01", **settings,
     )  # fmt: skip
     return run, sizes
 
@@ -51,7 +51,7 @@ def test_each_peer_learns_from_its_own_files_alone_and_may_lack_classes(tmp_path
     assert run.summary["status"] == "completed"
     trained = {event["peer"]: event["samples"] for event in run.events("training") if event["round"] == 0}
     for peer, size in enumerate(sizes):
-        assert trained[peer] / 8 == pytest.approx(0.8 * size, abs=6)
+        assert trained[peer] / 4 == pytest.approx(0.8 * size, abs=6)
     before = [event["accuracy"] for event in run.events("evaluation") if event["round"] == 0]
     assert min(before) > 80
 

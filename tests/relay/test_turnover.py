@@ -1,125 +1,21 @@
 """Peers that leave and come during a run: the rounds go on, and those who are there stay connected."""
 
-import random
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 from flwr.app import RecordDict
 
 from dimat_flwr.events import Absent, Evaluation, Failure, Joined, Late, PeerEvent, Redrawn, Stamped
 from dimat_flwr.relay.dispatch import Dispatcher
-from dimat_flwr.relay.envelope import RunFacts
-from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.restoration import Restoration, Standing, find_out
 from dimat_flwr.relay.resumption import absences_told, what_was_told
 from dimat_flwr.relay.settings import RelaySettings
-from dimat_flwr.relay.traffic import RelayLoop
 from dimat_flwr.relay.turnover import Turnover
-from dimat_flwr.relay.whereabouts import NOBODY
 from dimat_flwr.topology import Exchange, Mixing, RoundView
-from dimat_flwr.topology.chain import Chain
-from dimat_flwr.topology.connected import strong_parts
-from dimat_flwr.topology.exponential import Exponential
-from dimat_flwr.topology.fully_connected import FullyConnected
-from dimat_flwr.topology.one_peer_exponential import OnePeerExponential
-from dimat_flwr.topology.ring import Ring
-from dimat_flwr.topology.star import Star
 from dimat_flwr.topology.torus import Torus
 from dimat_flwr.wire.instruction import Instruction
-from dimat_flwr.wire.report import Report
-from tests.relay.toy_post import Delay, ListRecorder, SimulatedClock, ToyPeer, ToyPost, make_plan
-
-ANYBODY = RelaySettings(join="any_time", straggler_timeout=50, give_up_timeout=100, repeat_timeout=1000)
-
-
-class Mortal(ToyPeer):
-    """Works until a round, and then its process dies with a final error; claims a place when it is asked."""
-
-    def __init__(self, place: int, dies_in: int | None = None) -> None:
-        super().__init__(place)
-        self.dies_in, self.asked = dies_in, 0
-
-    def join(self, instruction: Instruction) -> Report:
-        self.asked += 1
-        return super().join(instruction)
-
-    def work(self, instruction: Instruction) -> RecordDict:
-        if instruction.joins:
-            assert instruction.after == -1
-            if not instruction.row.sources:
-                assert instruction.next is None, "else it would have waited a round"
-                raise OSError("no neighbour's model has arrived")
-        self.place = instruction.peer
-        if self.dies_in is not None and instruction.round >= self.dies_in:
-            raise OSError("it is broken")
-        return super().work(instruction)
-
-
-class Town(ToyPost):
-    """Nodes that come and go by the clock."""
-
-    def __init__(self, clock: SimulatedClock, delay: Delay) -> None:
-        super().__init__({}, clock, workers=64, delay=delay, simulation=False)
-        self.calendar: list[tuple[float, int, ToyPeer | None]] = []  # from when on, node, who is there
-
-    def send(self, node: int, kind: str, content: RecordDict) -> str:
-        self.nodes()
-        return super().send(node, kind, content)
-
-    def nodes(self) -> list[int]:
-        while self.calendar and self.calendar[0][0] <= self._clock.now():
-            _, node, who = self.calendar.pop(0)
-            if who is None:
-                self._peers.pop(node, None)
-                self.refuse.add(node)
-            else:
-                self._peers[node] = who
-                self.refuse.discard(node)
-        return super().nodes()
-
-
-class Life:
-    """One run of a town, finished."""
-
-    def __init__(
-        self,
-        plan: Plan,
-        peers: Sequence[ToyPeer | None],
-        calendar: Sequence[tuple[float, int, ToyPeer | None]] = (),
-        delay: Delay = lambda place, instruction: 1.0,
-        settings: RelaySettings = ANYBODY,
-    ) -> None:
-        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock()
-        town = Town(self.clock, delay)
-        town._peers = {100 + place: peer for place, peer in enumerate(peers) if peer}
-        town.calendar = sorted(calendar, key=lambda entry: entry[:2])
-        places = [100 + place if peer else NOBODY for place, peer in enumerate(peers)]
-        if NOBODY in places:
-            plan.begin_with([place for place, node in enumerate(places) if node != NOBODY])
-        facts = RunFacts(plan.peers, "town", False, plan.rounds)
-        loop = RelayLoop(town, places, plan, facts, settings, self.recorder, self.clock)
-        self.most_unread, self.looks = 0, 0
-
-        def watch() -> None:
-            self.looks += 1
-            assert self.looks < 20_000, "the run does not come to its end"
-            dispatcher = loop._dispatcher
-            unread = [dispatcher.unread(s, r) for s in range(plan.peers) for r in range(plan.peers)]
-            self.most_unread = max(self.most_unread, *unread)
-
-        town.watch = watch
-        self.survivors = loop.run()
-        self.kept = loop._dispatcher.kept()
-
-    def edges(self, round: int) -> list[tuple[int, int]]:
-        return self.plan[self.plan.first_number(round) or 0].mixing.edges
-
-
-def ring(*places: int) -> list[tuple[int, int]]:
-    around = list(zip(places, (*places[1:], places[0]), strict=True))
-    return sorted({*around, *((b, a) for a, b in around)})
+from tests.relay.town import ANYBODY, Life, Mortal, ring
+from tests.relay.toy_post import ListRecorder, make_plan
 
 
 def test_a_ring_of_five_minus_one_is_a_ring_of_four() -> None:
@@ -335,92 +231,6 @@ def test_a_change_is_refused_whole_or_made() -> None:
     assert plan[7].mixing.edges == ring(0, 1, 2, 3)
     for number in (3, 6, 7):
         assert plan[number].mixing.row_stochastic
-
-
-class Fate:
-    """A random life of a town: who dies when and how, who comes when and claims what."""
-
-    TOPOLOGIES = (Ring, FullyConnected, Exponential, Chain, Star, OnePeerExponential)
-
-    def __init__(self, seed: int) -> None:
-        draw = random.Random(seed)
-        self.places, self.rounds = draw.randint(3, 7), draw.randint(4, 14)
-        vacant = set(draw.sample(range(self.places), draw.randint(0, self.places - 2)))
-        self.doomed: set[ToyPeer] = set()
-        peers = [None if place in vacant else self._peer(draw, place) for place in range(self.places)]
-        calendar: list[tuple[float, int, ToyPeer | None]] = []
-        for number in range(draw.randint(0, 6)):
-            claims = draw.choice([*range(self.places), -1, self.places])
-            calendar.append((draw.uniform(0, 4 * self.rounds), 200 + number, self._peer(draw, claims)))
-        for place in range(self.places):
-            if draw.random() < 0.15 and peers[place]:  # its node goes for good, or for a while
-                begins = draw.uniform(0, 3 * self.rounds)
-                calendar.append((begins, 100 + place, None))
-                if draw.random() < 0.5:
-                    calendar.append((begins + draw.uniform(1, 60), 100 + place, peers[place]))
-                self.doomed.add(peers[place])
-        speed = {place: draw.choice((0.2, 1.0, 1.0, 4.0)) for place in range(self.places)}
-        topology = draw.choice(self.TOPOLOGIES)()
-        plan = make_plan(self.places, self.rounds, topology=topology)
-
-        def delay(place: int, instruction: Instruction | None) -> float:
-            hangs = instruction is not None and draw.random() < 0.004
-            return 1e6 if hangs else speed.get(place, 1.0) * draw.uniform(0.5, 1.5)
-
-        self.life = Life(plan, peers, calendar, delay)
-        self.everybody = [*filter(None, peers), *(who for _, _, who in calendar if who)]
-
-    def _peer(self, draw: random.Random, place: int) -> ToyPeer:
-        dies_in = draw.randint(0, self.rounds) if draw.random() < 0.35 else None
-        return Mortal(place, dies_in)
-
-
-def require_a_good_end(fate: Fate) -> None:
-    life, plan = fate.life, fate.life.plan
-    assert life.most_unread <= 2
-    for failure in life.recorder.of(Failure):
-        reason = failure.event.error
-        assert reason in ("it is broken", "no answer within 100 s", "no neighbour's model has arrived"), reason
-    last = len(plan) - 1
-    in_place: dict[int, Instruction] = {}
-    for peer in fate.everybody:
-        assert isinstance(peer, Mortal)
-        for instruction in peer.seen:
-            if instruction.number == last:
-                in_place[instruction.peer] = instruction
-        lively = peer.dies_in is None and peer not in fate.doomed
-        gave_up = any(f.event.error != "it is broken" and f.peer == peer.place for f in life.recorder.of(Failure))
-        if peer.seen and lively and not gave_up:
-            assert peer.seen[-1].number == last, "who is in and does not break does all rounds"
-    assert set(life.survivors) <= in_place.keys()
-    changes = life.recorder.of(Redrawn)
-    assert [s.round for s in changes] == sorted(s.round for s in changes)
-    # The graphs of each stretch connect all who are in it, once its newcomers have begun.
-    ends = [*(epoch.round for epoch in plan._epochs[1:]), fate.rounds + 1]
-    for epoch, end in zip(plan._epochs, ends, strict=True):
-        begins = max(1, epoch.round + bool(epoch.arriving))
-        rounds = range(begins, begins + (plan._layout(len(epoch.places)).repeats_after or 1))
-        if rounds.stop <= end:
-            edges = np.concatenate([plan._round(r)[0].mixing.edge_array() for r in rounds])
-            assert len(strong_parts(fate.places, edges, epoch.places)) == 1
-    # Who is given up may be so when the others have done all; who breaks is missed at once, some rounds before the end.
-    failures = life.recorder.of(Failure)
-    in_time = all(f.event.error == "it is broken" and f.round < fate.rounds - 2 * fate.places for f in failures)
-    if len(life.survivors) > 1 and in_time:
-        assert set(plan.latest.places) == set(life.survivors)
-        assert plan.parts(life.survivors) == [life.survivors]
-
-
-@pytest.mark.parametrize("seed", range(25))
-def test_whoever_comes_and_goes_the_run_comes_to_its_end(seed: int) -> None:
-    require_a_good_end(Fate(seed))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tens", range(60))
-def test_whoever_comes_and_goes_in_six_hundred_runs(tens: int) -> None:
-    for seed in range(1000 + 10 * tens, 1010 + 10 * tens):
-        require_a_good_end(Fate(seed))
 
 
 def test_a_slow_newcomer_is_late_like_anybody() -> None:

@@ -101,7 +101,9 @@ class ToyPost:
         if simulation:  # nothing happens before the next reply, because there are no timers
             clock.wakes = lambda: min((when for when, _ in self._replies.values()), default=0.0)
         self.refuse: set[int] = set()  # nodes that messages cannot be sent to
-        self.watch: Callable[[], None] = lambda: None  # called at every look for replies
+        # Called at the first look for replies after one that found some: only then may more payloads be waiting.
+        self.watch: Callable[[], None] = lambda: None
+        self.looks, self._came = 0, True
 
     def nodes(self) -> list[int]:
         return sorted(self._peers)
@@ -123,8 +125,11 @@ class ToyPost:
         return message_id
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
-        self.watch()
+        self.looks += 1
+        if self._came:
+            self.watch()
         ready = [key for key in ids if self._replies[key][0] <= self._clock.now()]
+        self._came = bool(ready)
         return [self._replies.pop(key)[1] for key in ready]
 
 
