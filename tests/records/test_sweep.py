@@ -70,7 +70,7 @@ def test_the_table_can_be_read_in_markdown(drawn):
     assert "| 51.00 ± 1.00       | 51.50 ± 0.01 | ≈ -0.50    |" in lines[2]
     assert "▼ -17.00" in lines[3]
     assert "▲ +46.00" in lines[4]
-    assert "algorithm dimat: \\<b>frozen\\</b> BatchNorm (code)" in table
+    assert "What the paper says:\n\n* algorithm dimat: \\<b>frozen\\</b> BatchNorm (code)" in table
     assert "failed: ValueError: no \\| \\<script>" in table
     assert "incomplete: 1 of 3 peers was lost" in table
 
