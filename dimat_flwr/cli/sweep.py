@@ -49,7 +49,9 @@ def sweep(
     from dimat_flwr.sweeps.hands import cores, free_gpus, jobs_that_fit
     from dimat_flwr.sweeps.sweep import Asked, run_sweep
 
-    signal.signal(signal.SIGTERM, _stop)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) == signal.SIG_DFL:  # nohup has it ignored
+            signal.signal(ending, _stop)
     words = settings or []
     console = Console(soft_wrap=True)
     with told_in_one_line(RecordsError):

@@ -90,11 +90,12 @@ def factors_axis(axes: "Axes", *, whole: bool = False) -> None:
         margin = (high / low) ** 0.04 if high > low else 2.0
         axes.set_xscale("log")
         axes.set_xlim(low / margin, high * margin)
-    few = high / low < 5  # powers of ten may be none of them
-    ticks = MaxNLocator(5).tick_values(low, high) if few else LogLocator(subs=_steps(high / low)).tick_values(low, high)
+    # Between near ends there may be no power of ten, nor twice or five times one.
+    ticks = LogLocator(subs=_steps(high / low)) if high / low >= 5 else MaxNLocator(5, integer=whole)
+    named = [value for value in ticks.tick_values(low, high) if 0.999 * low <= value <= 1.001 * high]
+    named = [value for value in named if not whole or value % 1 == 0]
     nought = [0.0] if (x <= 0).any() else []
-    named = [value for value in ticks if 0.999 * low <= value <= 1.001 * high and (not whole or value % 1 == 0)]
-    axes.set_xticks(nought + named)
+    axes.set_xticks(nought + (named if high > low and named else [float(f"{low:.3g}")]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

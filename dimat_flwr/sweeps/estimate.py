@@ -86,10 +86,8 @@ def markdown(estimates: list[Estimate], jobs: int) -> str:
         )
     seconds = sum(one.seconds for one in estimates)
     disk = sum(one.disk_bytes for one in estimates)
-    lines.append(
-        f"\nin all {readable_time(seconds)} of one process, {readable_time(seconds / jobs)} with {jobs} at a time on this "
-        f"machine; {readable_bytes(disk)} on disk"
-    )
+    whole, shared, room = readable_time(seconds), readable_time(seconds / jobs), readable_bytes(disk)
+    lines.append(f"\nin all {whole} of one process, {shared} with {jobs} at a time on this machine; {room} on disk")
     return "\n".join(lines)
 
 

@@ -70,7 +70,7 @@ def test_the_table_can_be_read_in_markdown(drawn):
     assert "| 51.00 ± 1.00       | 51.50 ± 0.01 | ≈ -0.50    |" in lines[2]
     assert "▼ -17.00" in lines[3]
     assert "▲ +46.00" in lines[4]
-    assert "algorithm dimat: \\<b>frozen\\</b> BatchNorm (code)" in table
+    assert "What the paper says:\n\n* algorithm dimat: \\<b>frozen\\</b> BatchNorm (code)" in table
     assert "failed: ValueError: no \\| \\<script>" in table
     assert "incomplete: 1 of 3 peers was lost" in table
 
@@ -137,6 +137,24 @@ def test_a_sweep_that_has_just_begun_is_shown_as_such(tmp_path):
     page = (folder / "report.html").read_text()
     assert "<b>0 of 12</b><span>cells completed" in page
     assert '<span class="status own">incomplete</span>' in page
+
+
+def test_of_a_sweep_that_was_killed_no_cell_is_said_to_run(tmp_path):
+    folder = write_sweep(tmp_path / "toy", {"algorithm": ["dimat"], "seed": [0, 1, 2]}, odd={0: "running"})
+    sweep = json.loads((folder / "sweep.json").read_text())
+    for cell in sweep["cells"][:2]:  # of one nothing is there yet, one ended just before, of one the process is gone
+        cell["status"] = "running"
+    sweep["cells"][2]["status"] = "running"
+    (folder / "sweep.json").write_text(json.dumps(sweep))
+    last = folder / sweep["cells"][2]["folder"] / "summary.json"
+    summary = json.loads(last.read_text())
+    last.write_text(
+        json.dumps(summary | {"status": "running", "heartbeat": "2026-01-01T00:00:00+00:00", "writer": None})
+    )
+    assert [cell.status for cell in read_sweep(folder).cells] == ["running", "completed", "interrupted"]
+    _, table = draw_sweep(folder)
+    assert "1 of 3 (1 interrupted, 1 running)" in table
+    assert "interrupted: no sign of life since 2026-01-01" in table
 
 
 def test_the_command_tells_a_sweep_from_a_run(tmp_path):

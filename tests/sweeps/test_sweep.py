@@ -145,12 +145,13 @@ def test_a_cell_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 
 def _hear_interrupts() -> None:
-    """Undo what a shell does to what it starts in the background: to ignore SIGINT, as their children then do."""
+    """Undo what a shell does to what it starts in the background: to ignore signals, as their children then do."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
     folder = tmp_path / "sweep"
     words = [*TINY, "rounds=40", "seed=range(0,6)", "--folder", str(folder), "--jobs", "2"]
@@ -166,7 +167,7 @@ def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
         done = [p for p in folder.glob("cells/*/summary.json") if load_summary(p.parent)["status"] == "completed"]
     process.send_signal(how)
     out, _ = process.communicate(timeout=60)
-    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[how]
+    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}[how]
     assert process.returncode == expected
     if how != signal.SIGKILL:
         assert b"the same command goes on" in out

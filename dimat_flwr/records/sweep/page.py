@@ -9,7 +9,7 @@ from dimat_flwr.records.page.document import PageParts, tiles
 from dimat_flwr.records.report_page import REPORT_FILE
 from dimat_flwr.records.sweep.charts import sweep_charts
 from dimat_flwr.records.sweep.read import Cell, Sweep
-from dimat_flwr.records.sweep.table import heading, last_line, legend, note, plain_key, table_rows, told, varied
+from dimat_flwr.records.sweep.table import SAID, heading, last_line, legend, note, plain_key, table_rows, told, varied
 
 
 def sweep_page(sweep: Sweep, files: Sequence[str]) -> PageParts:
@@ -58,7 +58,7 @@ def _results(sweep: Sweep) -> str:
 
 def _notes(sweep: Sweep) -> str:
     notes = [f"<li>{escape(note(entry))}</li>" for entry in sweep.paper if entry.text]
-    return f"<ul>{''.join(notes)}</ul>\n" if notes else ""
+    return f"<p>{SAID}</p>\n<ul>{''.join(notes)}</ul>\n" if notes else ""
 
 
 def _cells(sweep: Sweep) -> str:

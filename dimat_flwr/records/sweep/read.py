@@ -27,7 +27,7 @@ class Cell:
     Attributes:
         folder: of the run, below the sweep's.
         values: key -> value, of all that the sweep varies and fixes.
-        status: one of ``STATUSES``, or ``incomplete`` and the like where the run's own record says so.
+        status: one of ``STATUSES``, or ``incomplete``, ``interrupted`` and the like where the run's own record says so.
         reason: why it failed.
         facts: what sweep.json says of it besides, such as ``seconds``, ``memory_bytes`` and ``gpu_bytes``.
         summary: of its run; None while there is none to read.
@@ -149,7 +149,10 @@ def _cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
     if status == "pending" or (status != "completed" and not (run / SUMMARY_FILE).exists()):
         return cell
     summary = load_summary(run)
-    if status == "completed" and summary["status"] != "completed":  # its run lost something: no cell like the others
+    # A sweep that was killed says for ever that its cells run. And a run may have lost something: no cell like others.
+    if status in ("completed", "running") and summary["status"] != status:
+        if summary["status"] == "completed":
+            return replace(cell, status="completed", summary=summary, times=_times(run, summary))
         return replace(cell, status=summary["status"], reason=summary.get("reason"), summary=summary)
     return replace(cell, summary=summary, times=_times(run, summary))
 

@@ -11,6 +11,7 @@ from dimat_flwr.records.sweep.settings import Mark, Measured, Setting, beside, m
 
 MARKS: Mapping[Mark, str] = {"above": "▲", "within": "≈", "below": "▼"}
 _LEGEND = "Mean ± standard deviation (n − 1) over the seeds that completed; other cells enter no figure."
+SAID = "What the paper says:"
 _BESIDE = (
     " The difference is ours less the paper's: ≈ within the standard deviations of both together, ▲ above, ▼ below."
 )
@@ -105,6 +106,7 @@ def markdown(sweep: Sweep) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     notes = [f"* {_escaped(note(entry))}" for entry in sweep.paper if entry.text]
+    notes = [SAID, "", *notes] if notes else []
     fixed = ", ".join(f"{plain_key(key)} {told(value)}" for key, value in sweep.fixed.items())
     parts = [
         f"# {heading(sweep)}",
