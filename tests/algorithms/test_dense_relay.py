@@ -132,7 +132,7 @@ def test_epidemic(tmp_path: Path, variant: str) -> None:
         mixed = w / w.sum(axis=1, keepdims=True) @ x[-1]
         x.append(mixed - (LR * gradients(mixed) if r < ROUNDS else 0))
     assert_follows(found, x)
-    assert len(graphs) > 40, "another graph in every round"
+    assert len(graphs) > 0.8 * ROUNDS, "another graph in every round"
 
 
 def test_epidemic_needs_enough_peers(tmp_path: Path) -> None:

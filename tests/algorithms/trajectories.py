@@ -25,7 +25,7 @@ QUADRATICS = (
     "evaluate.save_models=false"
 )
 LR = 0.1
-ROUNDS = 50
+ROUNDS = 20
 
 
 class _Watched(LocalPost):
