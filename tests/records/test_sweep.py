@@ -130,6 +130,13 @@ def test_a_numeric_axis_is_drawn_against(tmp_path):
     assert "over-peers-0" in (folder / "report.html").read_text()
 
 
+def test_algorithms_are_compared_within_a_panel_whatever_the_order_of_the_axes(tmp_path):
+    folder = write_sweep(tmp_path / "toy", {"compat": ["fair", "paper"], "algorithm": ["dimat", "sgp"]})
+    panels = panels_of(read_sweep(folder))
+    assert [panel.title for panel in panels] == ["compat fair", "compat paper"]
+    assert [[name for _, name, _ in panel.curves] for panel in panels] == [["dimat", "sgp"]] * 2
+
+
 def test_a_sweep_that_has_just_begun_is_shown_as_such(tmp_path):
     folder = write_sweep(tmp_path / "toy", odd=dict.fromkeys(range(12), "pending"))
     _, table = draw_sweep(folder)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _MOST_PANELS, _MANY_POINTS, _MANY_TICKS = 16, 40, 8
+_TITLE = 48  # letters beside each other above a panel
 _NOTHING = "no completed cell"
 
 Draw = Callable[["Axes", Panel], None]
@@ -58,13 +60,16 @@ def _draw(
 ) -> list[Path]:
     """Draw one figure; ``alike``: all of its panels have the same vertical scale, so that they can be compared."""
     shown = panels[:_MOST_PANELS]
-    columns = min(len(shown), 2 if len(shown) in (2, 4) else 3 if len(shown) <= 9 else 4) or 1
+    columns = min(len(shown), 2 if len(shown) in (2, 4) else 3 if len(shown) <= 9 and len(shown) != 8 else 4) or 1
     width = 4.6 if columns > 1 else 7.6
     figure, axes = new_grid(width, 3.5 if columns > 1 else 4.6, math.ceil(len(shown) / columns), columns, sharey=alike)
     for place, panel in zip(axes, shown, strict=False):
         draw(place, panel)
         if panel.title:
-            place.set_title(panel.title, fontsize=10, color=INK, parse_math=False)
+            together = panel.title.replace(" ", "\N{NO-BREAK SPACE}").replace(
+                "\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}", " · "
+            )
+            place.set_title(fill(together, _TITLE), fontsize=10, color=INK, parse_math=False)
         if not place.has_data():
             place.text(0.5, 0.5, _NOTHING, ha="center", va="center", transform=place.transAxes, color=FAINT)
         place.grid(visible=True, color=GRID, linewidth=0.8)

@@ -27,7 +27,9 @@ class Panel:
 
 
 def panels_of(sweep: Sweep, without: str | None = None) -> list[Panel]:
-    """Return a sweep's panels: a curve per value of its first axis of words, a panel per combination of the others.
+    """Return a sweep's panels: a curve per algorithm, a panel per combination of the other axes.
+
+    Where the algorithm is no axis, the first axis of words has its place.
 
     Args:
         sweep: which.
@@ -37,7 +39,7 @@ def panels_of(sweep: Sweep, without: str | None = None) -> list[Panel]:
     axes = [key for key in sweep.axes if key not in (SEED, without)]
     few = [key for key in axes if len(sweep.axes[key]) <= _MOST_CURVES]
     words = [key for key in few if not all(is_number(value) for value in sweep.axes[key])]
-    curves_by = next(iter([*words, *few]), None)
+    curves_by = next((key for key in words if key == "algorithm"), next(iter([*words, *few]), None))
     names = [told(value) for value in sweep.axes[curves_by]] if curves_by else [""]
     found: dict[str, list[tuple[int, str, Setting]]] = {}
     for setting in settings_of(sweep):
