@@ -66,10 +66,7 @@ def _draw(
     for place, panel in zip(axes, shown, strict=False):
         draw(place, panel)
         if panel.title:
-            together = panel.title.replace(" ", "\N{NO-BREAK SPACE}").replace(
-                "\N{NO-BREAK SPACE}·\N{NO-BREAK SPACE}", " · "
-            )
-            place.set_title(fill(together, _TITLE), fontsize=10, color=INK, parse_math=False)
+            place.set_title(_in_lines(panel.title), fontsize=10, color=INK, parse_math=False)
         if not place.has_data():
             place.text(0.5, 0.5, _NOTHING, ha="center", va="center", transform=place.transAxes, color=FAINT)
         place.grid(visible=True, color=GRID, linewidth=0.8)
@@ -104,6 +101,12 @@ def _draw(
         save(figure, path)
         figure.set_layout_engine("none")  # found once, it holds for the other kind, too
     return paths
+
+
+def _in_lines(title: str) -> str:
+    """Break what is too long for a panel between its values, not within one."""
+    joint = "\N{NO-BREAK SPACE}"
+    return fill(title.replace(" ", joint).replace(f"{joint}·{joint}", " · "), _TITLE).replace(joint, " ")
 
 
 def _style(number: int) -> dict[str, Any]:
