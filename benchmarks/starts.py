@@ -4,10 +4,12 @@ python benchmarks/starts.py [--starts 30] [--workers 8] [--peers 5]
 
 Peers of a simulation share a machine: its folders, ports and cores. What they do at the same moment shows only when it
 is done often. Each start is a `flwr run` of one round without pre-training; a line per start, the count at the end.
+They share a SuperLink, which is started before and ended after them.
 """
 
 import json
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,18 +17,26 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
+
+from tests.e2e.federation import simulating_superlink
+
 
 def main(starts: int = 30, workers: int = 8, peers: int = 5) -> None:
     """Start, and say what came of it; exit code 1 if any start did not complete."""
     console = Console()
     completed = 0
     federation = f"num-supernodes={peers} client-resources-num-cpus=1 init-args-num-cpus={workers}"
-    with tempfile.TemporaryDirectory() as output:
+    with (
+        tempfile.TemporaryDirectory() as output,
+        tempfile.TemporaryDirectory() as home,
+        simulating_superlink(Path(home)) as environment,
+    ):
         for number in range(1, starts + 1):
             settings = f"output-dir='{output}' name='start{number}' rounds=1 overrides='training.pretrain_epochs=0'"
             began = time.perf_counter()
             command = ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", settings]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             folders = list(Path(output).glob(f"*-start{number}"))
             summary = json.loads((folders[0] / "summary.json").read_text()) if folders else {"status": "not begun"}
             ended = summary["status"] == "completed" and len(list(folders[0].glob("models/*.safetensors"))) == peers

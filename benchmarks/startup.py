@@ -8,6 +8,7 @@ in a SuperLink that is warm (one start of each is thrown away). The limit is 2 t
 """
 
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +16,10 @@ from statistics import median
 
 import typer
 from rich.console import Console
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
+
+from tests.e2e.federation import simulating_superlink
 
 LIMIT = 2.0
 FEDERATION = "num-supernodes=5 client-resources-num-cpus=1 init-args-num-cpus=2"
@@ -71,13 +76,16 @@ def train(message, context):
 }
 
 
-def first_training(app: Path, settings: str = "") -> float:
+def first_training(app: Path, environment: dict[str, str], settings: str = "") -> float:
     """Return the seconds from `flwr run` to the first model that was trained."""
     with tempfile.TemporaryDirectory() as output:
         command = ["flwr", "run", str(app), "--stream", "--federation-config", FEDERATION]
         began = time.perf_counter()
         with subprocess.Popen(
-            [*command, "-c", f"output-dir='{output}' {settings}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            [*command, "-c", f"output-dir='{output}' {settings}"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         ) as process:
             while not any('"training"' in lines.read_text() for lines in Path(output).rglob("metrics.jsonl")):
                 if process.poll() is not None:
@@ -93,12 +101,19 @@ def main(starts: int = 3) -> None:
     """Start both by turns; print each start and the ratio of the medians."""
     console = Console()
     taken: dict[str, list[float]] = {"empty app": [], "this app": []}
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        tempfile.TemporaryDirectory() as home,
+        simulating_superlink(Path(home)) as environment,
+    ):
         for name, text in EMPTY.items():
             (Path(folder) / name).parent.mkdir(exist_ok=True)
             (Path(folder) / name).write_text(text)
         for start in range(starts + 1):
-            each = first_training(Path(folder)), first_training(Path(), "rounds=1")
+            each = (
+                first_training(Path(folder), environment),
+                first_training(Path(), environment, "rounds=1"),
+            )
             if start:
                 for seconds, name in zip(each, taken, strict=True):
                     taken[name].append(seconds)

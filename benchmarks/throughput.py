@@ -40,6 +40,10 @@ from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import read_instruction
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
+
+from tests.e2e.federation import simulating_superlink
+
 BATCH, EPOCHS = 100, 2
 LIMIT = 0.85
 
@@ -149,13 +153,13 @@ def require_so_many(config: dict[str, Any], images: int) -> None:
         )
 
 
-def through_flwr(config: dict[str, Any], peers: int, workers: int, gpus: float) -> float:
+def through_flwr(environment: dict[str, str], config: dict[str, Any], peers: int, workers: int, gpus: float) -> float:
     """Return the seconds that a run takes from the relay's start, through ``flwr run``."""
     federation = f"num-supernodes={peers} client-resources-num-cpus=1 init-args-num-cpus={workers}"
     federation += f" client-resources-num-gpus={gpus}" if gpus else ""
     settings = " ".join(f"{key}={value!r}" for key, value in config.items())
     command = ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", settings]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
     (folder,) = Path(config["output-dir"]).iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     if summary["status"] != "completed":
@@ -205,10 +209,11 @@ def main(
     table.add_row("peers, whole messages", f"{ours:.0f}", share, first)
     if flwr:
         seconds = []
-        for count in (2, 2 + rounds):
-            with tempfile.TemporaryDirectory() as output:
-                config = run_config(output, model, images, peers, count, words)
-                seconds.append(through_flwr(config, peers, workers, gpus))
+        with tempfile.TemporaryDirectory() as home, simulating_superlink(Path(home)) as environment:
+            for count in (2, 2 + rounds):
+                with tempfile.TemporaryDirectory() as output:
+                    config = run_config(output, model, images, peers, count, words)
+                    seconds.append(through_flwr(environment, config, peers, workers, gpus))
         rate = images * peers * rounds / (seconds[1] - seconds[0])
         table.add_row(f"flwr run, {peers} peers", f"{rate:.0f}", f"{100 * rate / bare:.0f} %", "")
     Console().print(table)
