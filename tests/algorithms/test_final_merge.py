@@ -80,6 +80,7 @@ def test_gossip_averages_over_the_graphs_neighbourhoods(
         assert furthest(model, exact) <= 1e-5
 
 
+@pytest.mark.slow
 def test_aligned_uses_its_own_matching_settings(tmp_path: Path, conf_dir: Path, digraph: str) -> None:
     settings = {"conf_dir": conf_dir, "rounds": 0, "final_merge": "aligned", "algorithm": "local_only"}
     free = run_app(tmp_path / "a", PEERS, overrides=STILL, **settings)

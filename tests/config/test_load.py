@@ -34,6 +34,7 @@ def test_the_defaults_of_pyproject_and_of_conf_agree() -> None:
 FREE = ("topology", "partition", "schedule", "codec", "lr_schedule", "optimizer", "instruments", "aggregation")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", [group for group in GROUPS if group not in ("dataset", *FREE)])
 def test_every_choice_of_every_group_loads(group: str) -> None:
     for choice in choices(group):

@@ -59,6 +59,7 @@ def test_loading_is_cached_by_content_and_subsets_nest():
     assert all(tuple(image.flatten().tolist()) in rows for image in part.train_inputs)
 
 
+@pytest.mark.slow
 def test_cifar10_is_the_published_one():
     folder = require("cifar-10-batches-py")
     source = CIFAR10(data_dir=DATA)
@@ -74,6 +75,7 @@ def test_cifar10_is_the_published_one():
     assert statistics(sample) == (pytest.approx(source.mean, abs=4e-3), pytest.approx(source.std, abs=4e-3))
 
 
+@pytest.mark.slow
 def test_cifar100_has_fine_labels():
     require("cifar-100-python")
     data = CIFAR100(data_dir=DATA, test_samples=200).load()
@@ -96,6 +98,7 @@ def test_fashion_mnist_is_the_published_one():
     )
 
 
+@pytest.mark.slow
 def test_tiny_imagenet_decodes_the_subset_asked_for():
     folder = require("tiny-imagenet-200")
     data = TinyImageNet(data_dir=DATA, train_samples=400, test_samples=200).load()

@@ -48,6 +48,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     assert list((tmp_path / "home").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "algorithm"), _CASES)
 def test_an_attack_on_exchanges(results: Path, name: str, algorithm: str, caplog: pytest.LogCaptureFixture) -> None:
     before = set(results.rglob("*"))
@@ -122,6 +123,7 @@ def claim(number: str, value: float) -> Intercept:
     return hostile(lie)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("algorithm", "topology", "number", "value"),
     [("relaysgd", "chain", "count", 4.0), ("sgp", "star", "w", 5.0)],

@@ -43,6 +43,7 @@ def state(model):
     return torch.cat([t.flatten().double() for t in model.state_dict().values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("peers", "epochs", "least"), [(1, 6, 96.0), (5, 20, 93.0)], ids=["all data", "a fifth"])
 def test_digits_are_learned(peers, epochs, least):
     source = Digits()

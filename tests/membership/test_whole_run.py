@@ -92,6 +92,7 @@ DIGITS = (
 )
 
 
+@pytest.mark.slow
 def test_two_leave_and_one_comes_and_reaches_the_others_accuracy_within_three_rounds(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, f"{DIGITS} algorithm.matching.samples=60", rounds=8)
     run = lived(settings, 6, breaks={1: 2, 3: 3}, comes={5: 3}, places={5: 3})

@@ -81,6 +81,7 @@ def test_nothing_handed_in_is_changed_or_shared(networks, batches):
     assert not any(tensor.requires_grad for tensor in state.values())
 
 
+@pytest.mark.slow
 def test_streamed_neighbours_give_the_same_and_only_one_is_held(networks, batches):
     expected = _merge(networks, batches)
     alive = []

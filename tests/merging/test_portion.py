@@ -41,6 +41,7 @@ def test_inputs_of_different_lengths_and_batches_for_a_gpu_stay_whole():
     assert [len(part[0]) for part in Portion({}, torch.device("cuda")).parts((torch.zeros(6),))] == [6]
 
 
+@pytest.mark.slow
 def test_what_is_matched_does_not_depend_on_the_parts(monkeypatch):
     model = network("resnet20", dtype=torch.float64)
     mine, *others = (copy.deepcopy(network("resnet20", seed, torch.float64).state_dict()) for seed in (0, 1, 2))

@@ -69,6 +69,7 @@ def test_traced_network_computes_the_same(model, shape):
     torch.testing.assert_close(fx.symbolic_trace(model)(x), scores)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [1, 3])
 def test_first_scores_are_neither_flat_nor_wild(width):
     torch.manual_seed(0)

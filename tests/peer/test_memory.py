@@ -95,6 +95,7 @@ def figures(run: Run) -> list[dict[str, Any]]:
     return [event for event in run.events() if event["event"] not in ("away", "returned", "note")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["forgets", "crashes", "dies", "moves"])
 def test_whatever_befalls_a_device_the_run_is_the_same(tmp_path: Path, undisturbed: Run, what: str) -> None:
     found, post = run(tmp_path, {2: what, 4: what})

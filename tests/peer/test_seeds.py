@@ -61,6 +61,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Drawn:
     return Drawn(tmp_path_factory.mktemp("before"), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_another_seed_of_one_thing_leaves_all_others_as_they_were(tmp_path: Path, before: Drawn, kind: str) -> None:
     after = Drawn(tmp_path, f"seeds.{kind}=7")

@@ -24,6 +24,7 @@ def kept(tmp_path_factory):
     return folder, place / "results" / "toy"
 
 
+@pytest.mark.slow
 def test_table_and_figures_are_those_of_the_sweep_itself(kept):
     folder, results = kept
     for name in ("table.md", "table.csv"):
@@ -34,6 +35,7 @@ def test_table_and_figures_are_those_of_the_sweep_itself(kept):
     assert not list(results.glob("*.svg"))
 
 
+@pytest.mark.slow
 def test_they_are_made_of_the_small_files_alone(kept):
     _, results = kept
     made = {path: path.read_bytes() for path in results.iterdir() if path.suffix in (".md", ".png")}

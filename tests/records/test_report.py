@@ -174,6 +174,7 @@ def complete(peers, weight=0.1):
     return [[a, b, weight] for a in range(peers) for b in range(peers) if a != b]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("facts", "rounds", "peers"),
     [

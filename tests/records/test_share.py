@@ -20,6 +20,7 @@ def size_of(folder, peer):
     return sum(len(line) for line in lines if b'"peer":%d,' % peer in line)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "event", [CHATTER, Rejected(1, "x" * 500), Final(50.0), Evaluation("after_merge", 50.0), Training(1.0, 1, 1, 1.0)],
     ids=lambda event: event.kind,

@@ -23,6 +23,7 @@ def job(*words, folder=None):
     return Job({"overrides": shlex.join(cell.overrides)}, cell.peers, "", (), folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [("peers=3",), ("peers=2", "algorithm=sgp", "training.local_steps=1"), ("peers=4", "schedule=none")],

@@ -71,6 +71,7 @@ def test_each_cell_is_an_ordinary_run(swept):
     assert "seed=1: " in said
 
 
+@pytest.mark.slow
 def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
     folder, _ = swept
     before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/summary.json")}
@@ -82,6 +83,7 @@ def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
     assert said.getvalue().count("cells") == 1
 
 
+@pytest.mark.slow
 def test_runs_of_another_grid_stay_and_are_counted(swept):
     folder, _ = swept
     before = {path.name for path in (folder / "cells").iterdir()}

@@ -29,6 +29,7 @@ NETWORKS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_what_is_read_is_what_was_written(name):
     model, x = NETWORKS[name]

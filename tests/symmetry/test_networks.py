@@ -57,6 +57,7 @@ def test_small_vgg_behind_flatten_is_right():
     assert sizes(checked_spec(nn.Sequential(*layers, *head), torch.randn(2, 3, 8, 8))) == {"0": (6,), "5": (9,)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_transformer_encoder_needs_export_and_shows_heads(norm_first):
     spec = checked_spec(TextEncoder(norm_first), torch.randint(0, 20, (2, 7)))

@@ -73,6 +73,7 @@ def test_training_only_branch_moves_with_what_it_reads():
     assert ("auxiliary.weight", 1) in [(a.tensor, a.dim) for a in spec.groups["stem"].axes]
 
 
+@pytest.mark.slow
 def test_in_place_writes_are_seen():
     def write(x):
         y = torch.zeros_like(x)

@@ -53,6 +53,7 @@ def test_all_gates_of_a_recurrent_layer_share_a_permutation(kind, gates):
     assert spec.warnings == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["LSTM_bidirectional_deep", "LSTM_projected", "GRU_last_num_layers", "RNN_of_relu"])
 def test_recurrent_layers_of_every_shape(name):
     spec = checked_spec(*CASES[name]())

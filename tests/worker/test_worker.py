@@ -77,6 +77,7 @@ def test_a_worker_ends_with_the_process_that_asked(folder: Path) -> None:
     assert [what for what, _ in diary(folder)] == ["began", "began", "ended"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_worker_that_is_killed_between_two_errands_leaves_nothing_in_the_way(
     folder: Path, how: signal.Signals
