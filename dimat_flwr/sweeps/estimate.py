@@ -64,7 +64,7 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
             kinds.setdefault(json.dumps(kind), []).append(number)
         say(f"{len(cells)} cells of {len(kinds)} kinds; one round of one of each is measured")
         first = [asked.job(cells[numbers[0]]) for numbers in kinds.values()]
-        rates = _results(crew, _MEASURE, first)
+        rates = _results(crew, _MEASURE, first, say)
     return [
         _of_a_kind(json.loads(kind), [sizes[number] for number in numbers], rate)
         for (kind, numbers), rate in zip(kinds.items(), rates, strict=True)
@@ -106,10 +106,14 @@ def _of_a_kind(kind: dict[str, object], sizes: list[Size], rates: Rates) -> Esti
     )
 
 
-def _results(crew: Crew, function: str, tasks: list[Job]) -> list[Any]:
-    found = dict(crew.work(function, tasks))
-    if failed := [result for result in found.values() if isinstance(result, Failed)]:
-        raise SweepError(failed[0].reason)
+def _results(crew: Crew, function: str, tasks: list[Job], say: Callable[[str], None] | None = None) -> list[Any]:
+    found: dict[int, Any] = {}
+    for number, result in crew.work(function, tasks):
+        if isinstance(result, Failed):
+            raise SweepError(result.reason)
+        found[number] = result
+        if say is not None:
+            say(f"{len(found)}/{len(tasks)} measured, the last in {readable_time(result.seconds)}")
     return [found[number] for number in range(len(tasks))]
 
 

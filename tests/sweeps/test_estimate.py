@@ -64,6 +64,7 @@ def test_every_kind_of_cell_is_measured_once():
     found = estimate(Asked("grid", definition, grid, "", {}), 2, 0, said.append)
     assert [(one.kind, one.cells) for one in found] == [({"peers": 2}, 4), ({"peers": 3}, 4)]
     assert "8 cells of 2 kinds" in said[0]
+    assert [line.split()[0] for line in said[1:]] == ["1/2", "2/2"]
     assert all(one.seconds > 0 and one.sent_bytes > 0 and one.disk_bytes > 0 for one in found)
     assert "| peers=3 | 4 |" in markdown(found, 2)
 
