@@ -239,6 +239,8 @@ _GIVE_UP = (
 _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid() == 0 else None}
 _SEALED = {"tls": True, "sealed": True, "database": True}
 _LONG = "training.local_epochs=100"
+# An instruction that the SuperLink was handing out when it was killed is lost: the relay does not wait half an hour.
+_SOON = "relay.straggler_timeout=120 relay.repeat_timeout=60"
 CASES = {
     "nothing": Case(nothing, _PLAIN, searched=True),
     "training": Case(kill_while_training, _PLAIN, _LONG),
@@ -248,7 +250,7 @@ CASES = {
     "supernode": Case(kill_supernode, _PLAIN),
     "frozen": Case(freeze, _PLAIN),
     "disk": Case(fill_disk, _PLAIN, warnings=True),
-    "superlink": Case(kill_superlink, {"database": True, "apart": True}),
+    "superlink": Case(kill_superlink, {"database": True, "apart": True}, _SOON),
     "serverapp": Case(kill_serverapp, {"database": True}),
     "leavers": Case(leave_and_come, _CHANGING, _GIVE_UP, rounds=14, changes=True),
     "tls": Case(stranger, {"tls": True}),
