@@ -113,6 +113,7 @@ def test_average_without_recalibration_is_the_plain_weighted_mean(command, check
             torch.testing.assert_close(tensor, 0.25 * first[name] + 0.75 * second[name])
 
 
+@pytest.mark.slow
 def test_merging_shuffled_copies_of_a_trained_network_keeps_its_accuracy(command, tmp_path):
     from dimat_flwr.data.digits import Digits
     from dimat_flwr.models.digits_cnn import DigitsCNN

@@ -48,6 +48,7 @@ class OneLatePeer(LocalPost):
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("codec", "sealed"), [("int8", False), ("top_k", False), ("int8", True)])
 def test_who_was_late_is_sent_what_it_can_read_and_is_read(tmp_path: Path, codec: str, sealed: bool) -> None:
     settings = {

@@ -116,6 +116,7 @@ def fault(overrides: str = "", **settings: Any) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", available_algorithms(CONF))
 def test_algorithms_that_look_at_samples_are_refused_and_no_others(algorithm: str) -> None:
     steps = " training.local_steps=1" if algorithm in ("cga", "damsgrad") else ""

@@ -27,6 +27,7 @@ def wait_until(true, seconds=30):
     return true()
 
 
+@pytest.mark.slow
 def test_tasks_are_shared_out_and_a_failure_is_its_own():
     with Crew([{"WHERE": "a"}, {"WHERE": "b"}], f"{TASKS}:prepare") as crew:
         begun = []

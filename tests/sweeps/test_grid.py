@@ -99,6 +99,7 @@ def test_a_condition_on_what_the_grid_does_not_say_is_refused():
         expand(Definition("", {"seed": 0}, when={"seed=0": {"rounds": "1,2"}}), [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sweep_names(find_conf_dir()))
 def test_every_sweep_has_cells_at_every_scale_and_the_paper_talks_of_some(name):
     definition = load_definition(name, find_conf_dir())

@@ -52,6 +52,7 @@ def swept(tmp_path_factory):
     return folder, said.getvalue()
 
 
+@pytest.mark.slow
 def test_each_cell_is_an_ordinary_run(swept):
     folder, said = swept
     told = read(folder)
@@ -100,6 +101,7 @@ def test_faults_are_told_before_anything_is_run(swept):
     assert read(folder) == before
 
 
+@pytest.mark.slow
 def test_data_that_are_missing_are_told_before_anything_is_run(swept, tmp_path):
     folder, _ = swept
     before = read(folder)

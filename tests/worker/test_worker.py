@@ -62,6 +62,7 @@ def test_a_frozen_worker_is_killed_before_another_one_begins(folder: Path) -> No
     assert not is_running(frozen)
 
 
+@pytest.mark.slow
 def test_a_worker_ends_with_the_process_that_asked(folder: Path) -> None:
     asking = subprocess.Popen(
         [sys.executable, "-m", "tests.worker.asking", str(folder), "sleep", "600"],
