@@ -37,7 +37,8 @@ from dimat_flwr.relay import run_relay
 from dimat_flwr.wire import names
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from tests.e2e.federation import ROOT, simulating_superlink
+from tests.e2e.federation import ROOT
+from tests.e2e.processes import simulating_superlink
 
 LIMIT, LIMIT_FLWR_MS = 1.5, 25
 WARM_UP = 10  # rounds that are not counted

@@ -28,7 +28,8 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the federation is the tests'
 
-from tests.e2e.federation import SUPERLINK, Federation, StoppedError, Submitted, free_ports, name
+from tests.e2e.federation import SUPERLINK, Federation, Submitted, name
+from tests.e2e.processes import StoppedError, free_ports
 from tests.e2e.traces import Traces
 
 VICTIM = 1

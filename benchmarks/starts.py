@@ -19,7 +19,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
 
-from tests.e2e.federation import simulating_superlink
+from tests.e2e.processes import simulating_superlink
 
 
 def main(starts: int = 30, workers: int = 8, peers: int = 5) -> None:

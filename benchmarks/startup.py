@@ -19,7 +19,7 @@ from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
 
-from tests.e2e.federation import simulating_superlink
+from tests.e2e.processes import simulating_superlink
 
 LIMIT = 2.0
 FEDERATION = "num-supernodes=5 client-resources-num-cpus=1 init-args-num-cpus=2"

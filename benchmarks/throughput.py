@@ -42,7 +42,7 @@ from dimat_flwr.wire.instruction import read_instruction
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the SuperLink is the tests'
 
-from tests.e2e.federation import simulating_superlink
+from tests.e2e.processes import simulating_superlink
 
 BATCH, EPOCHS = 100, 2
 LIMIT = 0.85

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests.docs.markdown import ROOT, blocks, commands, read, section
-from tests.e2e.federation import end, free_ports
+from tests.e2e.processes import end, free_ports
 
 DEPLOY = ROOT / "deploy"
 TEXT = read("docs/deployment.md")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from tests.e2e.federation import simulating_superlink
+from tests.e2e.processes import simulating_superlink
 from tests.in_process_app import run_app
 
 pytestmark = pytest.mark.slow
