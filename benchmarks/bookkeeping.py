@@ -11,7 +11,7 @@ import logging
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -51,6 +51,7 @@ class InstantPost:
     """Peers that answer at once with a report of the usual size; counts the seconds that this takes."""
 
     simulation = True
+    out_of_reach = 0.0
 
     def __init__(self, peers: int) -> None:
         """Prepare the answers of all peers."""
@@ -89,6 +90,9 @@ class InstantPost:
     def collect(self, ids: Sequence[str]) -> list[Reply]:
         """See ``Post``."""
         return [self._replies.pop(key) for key in ids]
+
+    def forget(self, ids: Collection[str]) -> None:
+        """See ``Post``."""
 
 
 def measure_run(topology: Topology, peers: int, rounds: int) -> None:

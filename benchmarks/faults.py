@@ -10,6 +10,7 @@ federation, with homes and ports of its own, that is ended afterwards. Needs Lin
 """
 
 import os
+import random
 import re
 import signal
 import subprocess
@@ -152,6 +153,19 @@ def kill_superlink(parts: Federation, run: Submitted) -> str:
     return "SuperLink killed and started anew"
 
 
+def kill_superlink_often(parts: Federation, run: Submitted) -> str:
+    """Kill the SuperLink and start it anew at moments that nobody chose, while messages go to and fro; or just stop it."""
+    chance, signals = random.Random(0), []
+    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    while len(signals) < _OUTAGES and run.summary().get("status") == "running":
+        time.sleep(chance.uniform(0.0, 10.0))
+        signals.append(chance.choice([signal.SIGKILL, signal.SIGTERM]))
+        parts.kill(SUPERLINK, signals[-1])
+        parts.start_superlink()
+    told = ", ".join(signal.strsignal(number) or "" for number in signals)
+    return f"SuperLink ended ({told}) and started anew {len(signals)} times"
+
+
 def kill_serverapp(parts: Federation, run: Submitted) -> str:
     """Kill the process that relays; the run is gone on with by another one, into the same record."""
     run.wait_for_event(event="training", peer=VICTIM, round=1)
@@ -240,8 +254,8 @@ _GIVE_UP = (
 _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid() == 0 else None}
 _SEALED = {"tls": True, "sealed": True, "database": True}
 _LONG = "training.local_epochs=100"
-# An instruction that the SuperLink was handing out when it was killed is lost: the relay does not wait half an hour.
-_SOON = "relay.straggler_timeout=120 relay.repeat_timeout=60"
+_APART: dict[str, Any] = {"database": True, "apart": True}
+_OUTAGES = 8
 CASES = {
     "nothing": Case(nothing, _PLAIN, searched=True),
     "training": Case(kill_while_training, _PLAIN, _LONG),
@@ -251,7 +265,8 @@ CASES = {
     "supernode": Case(kill_supernode, _PLAIN),
     "frozen": Case(freeze, _PLAIN),
     "disk": Case(fill_disk, _PLAIN, warnings=True),
-    "superlink": Case(kill_superlink, {"database": True, "apart": True}, _SOON),
+    "superlink": Case(kill_superlink, _APART),
+    "superlink_often": Case(kill_superlink_often, _APART, rounds=12),
     "serverapp": Case(kill_serverapp, {"database": True}),
     "leavers": Case(leave_and_come, _CHANGING, _GIVE_UP, rounds=14, changes=True),
     "tls": Case(stranger, {"tls": True}),

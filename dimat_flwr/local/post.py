@@ -1,7 +1,7 @@
 """A post whose peers live in this process: a breakpoint works inside a peer, and nothing has to start up."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ class LocalPost:
     """
 
     simulation: bool = True
+    out_of_reach = 0.0
 
     def __init__(
         self, peers: int, run_config: Mapping[str, Any], conf_dir: Path, intercept: Intercept | None = None
@@ -57,6 +58,9 @@ class LocalPost:
         if self._intercept is not None:
             reply = self._intercept(peer, kind, reply)
         return [Reply(message_id, reply)] if message_id in ids else []
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Do nothing: what was sent here is answered, whoever waits for it."""
 
     def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
         """Let a peer do what one message asks for, and return its reply; see ``peer.handle``."""

@@ -3,6 +3,8 @@
 import time
 from typing import Protocol
 
+from dimat_flwr.relay.post import Post
+
 
 class Clock(Protocol):
     """A clock to read and to sleep by; tests have their own."""
@@ -24,6 +26,21 @@ class SystemClock:
     def sleep(self, seconds: float) -> None:
         """See ``Clock``."""
         time.sleep(seconds)
+
+
+class ReachableTime:
+    """A clock that stands still while nobody can be reached: an outage makes no peer late, or given up."""
+
+    def __init__(self, clock: Clock, post: Post) -> None:
+        self._clock, self._post = clock, post
+
+    def now(self) -> float:
+        """See ``Clock``."""
+        return self._clock.now() - self._post.out_of_reach
+
+    def sleep(self, seconds: float) -> None:
+        """See ``Clock``."""
+        self._clock.sleep(seconds)
 
 
 class Pause:

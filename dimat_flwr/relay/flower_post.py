@@ -1,11 +1,13 @@
-"""Post over Flower's ``Grid``."""
+"""Post over Flower's ``Grid``, which outlives outages of the SuperLink: what they may have lost is sent again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
+from dimat_flwr.relay.outages import Outages
 from dimat_flwr.relay.post import Reply
 
 _TRANSPORT = ("httpx", "httpcore", "grpc")  # whose errors are about the way to the SuperLink, not about a reply
@@ -18,13 +20,36 @@ _TEMPORARY = (
 )
 
 
+@dataclass
+class _Sent:
+    """A message that is not answered yet.
+
+    Attributes:
+        node, kind, content: what was sent, and to whom.
+        outages: how many there had been then.
+        copies: Flower's ids of it: one, and one for each time that it was sent again.
+    """
+
+    node: int
+    kind: str
+    content: RecordDict
+    outages: int
+    copies: list[str]
+
+
 class FlowerPost:
     """Messages through Flower: a simulation, or a SuperLink and its SuperNodes."""
 
     def __init__(self, grid: Grid) -> None:
         """Take Flower's way to the nodes."""
-        self._grid = grid
+        self._grid, self._outages = grid, Outages(grid)
+        self._sent: dict[str, _Sent] = {}  # by the id of the first copy, which is the message's for whoever sent it
         self.simulation = _is_simulation(grid)
+
+    @property
+    def out_of_reach(self) -> float:
+        """See ``Post``."""
+        return self._outages.seconds
 
     def nodes(self) -> list[int]:
         """See ``Post``."""
@@ -32,9 +57,10 @@ class FlowerPost:
 
     def send(self, node: int, kind: str, content: RecordDict) -> str:
         """See ``Post``."""
-        # What was refused is left out of the answer (simulation) or None in it (deployment).
-        ids = list(self._grid.push_messages([Message(content, node, kind)]))
-        return ids[0] or "" if ids else ""
+        message_id = self._push(node, kind, content)
+        if message_id and not self.simulation:
+            self._sent[message_id] = _Sent(node, kind, content, self._outages.count, [message_id])
+        return message_id
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
         """See ``Post``."""
@@ -42,7 +68,44 @@ class FlowerPost:
             return self._pull(ids)
         # In a deployment every reply is built from a peer's bytes when it is pulled, which may raise; and what was
         # asked for in the same breath would be lost, because a reply is handed out once. So one at a time.
-        return [reply for message_id in ids for reply in self._pull_one(message_id)]
+        return [reply for message_id in ids if (reply := self._answer_to(message_id))]
+
+    def forget(self, ids: Collection[str]) -> None:
+        """See ``Post``."""
+        for message_id in ids:
+            self._sent.pop(message_id, None)
+
+    def _push(self, node: int, kind: str, content: RecordDict) -> str:
+        while True:
+            before = self._outages.count
+            try:
+                # What was refused is left out of the answer (simulation) or None or "" in it (deployment).
+                ids = list(self._grid.push_messages([Message(content, node, kind)]))
+            # Nobody knows how much of a message the SuperLink has that was killed while it took it, and Flower refuses
+            # or raises when it goes on with that: so it is sent as a new one. A peer does nothing twice.
+            except Exception:
+                if self._outages.count == before:
+                    raise
+                continue
+            if (ids and ids[0]) or self._outages.count == before:
+                return ids[0] or "" if ids else ""
+
+    def _answer_to(self, message_id: str) -> Reply | None:
+        """Return the first answer to any copy of a message; an error of the kind that passes only if it is the last."""
+        sent = self._sent.get(message_id)
+        if sent is None:
+            return None  # forgotten
+        if sent.outages < self._outages.count:
+            sent.outages = self._outages.count
+            copy = self._push(sent.node, sent.kind, sent.content)
+            sent.copies += [copy] if copy else []
+        for copy in tuple(sent.copies):
+            for reply in self._pull_one(copy):
+                sent.copies.remove(copy)
+                if reply.content is not None or not reply.temporary or not sent.copies:
+                    del self._sent[message_id]
+                    return Reply(message_id, reply.content, reply.error, reply.temporary)
+        return None
 
     def _pull_one(self, message_id: str) -> list[Reply]:
         try:

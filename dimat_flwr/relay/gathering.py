@@ -92,6 +92,7 @@ class _Gathering:
                 del self._claims[node]
             elif claim:
                 self._gone.add(node)
+        self._post.forget([message for message, node in self._asked.items() if node in gone])
         self._asked = {message: node for message, node in self._asked.items() if node not in gone}
         for node in connected:
             if node in self._since:

@@ -1,6 +1,6 @@
-"""The relay's narrow way to its peers: five members, so that nothing of Flower's transport leaks into the relay."""
+"""The relay's narrow way to its peers: seven members, so that nothing of Flower's transport leaks into the relay."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class Post(Protocol):
     def simulation(self) -> bool:
         """Whether all peers run in one simulation, where messages queue for workers out of the relay's sight."""
 
+    @property
+    def out_of_reach(self) -> float:
+        """For how many seconds so far nobody could be reached, which made nobody late."""
+
     def nodes(self) -> list[int]:
         """Return the ids of the connected nodes, ascending."""
 
@@ -39,3 +43,6 @@ class Post(Protocol):
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
         """Return the replies that are there for these messages, each once; without waiting for any."""
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Take note that nobody waits for the replies to these messages any more."""

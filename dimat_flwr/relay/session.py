@@ -8,7 +8,7 @@ from typing import Any
 from dimat_flwr.events import Stamped, Vacant
 from dimat_flwr.records.continued import ContinuedFolder
 from dimat_flwr.records.run_folder import RunFolder
-from dimat_flwr.relay.clock import Clock, SystemClock
+from dimat_flwr.relay.clock import Clock, ReachableTime, SystemClock
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.gathering import agree_on_places
 from dimat_flwr.relay.handshake import count_nodes
@@ -53,7 +53,7 @@ def run_relay(
     """
     try:
         folder.describe(facts)
-        parts = _relay(post, folder, plan, settings, clock or SystemClock())
+        parts = _relay(post, folder, plan, settings, ReachableTime(clock or SystemClock(), post))
     except BaseException as error:
         # Also an interrupt leaves a record of how far it came.
         folder.finish("failed", f"{type(error).__name__}: {error}")

@@ -28,6 +28,7 @@ from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
 from dimat_flwr.relay.longer_run import fork
+from dimat_flwr.relay.patience import Patience
 from dimat_flwr.relay.plan import Plan, PlannedExchange
 from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
@@ -110,7 +111,7 @@ class RelayLoop:
         self._post, self._plan, self._facts = post, plan, facts
         self._whereabouts = Whereabouts(post, places, facts)
         self._recorder, self._clock, self._fork = recorder, clock, fork(plan)
-        self._give_up_timeout, self._ask_again_after = settings.give_up_timeout, settings.repeat_timeout
+        self._give_up_timeout, self._patience = settings.give_up_timeout, Patience(settings.repeat_timeout)
         self._dispatcher: Dispatcher[Envelope] = Dispatcher(
             plan,
             len(places),
@@ -232,7 +233,8 @@ class RelayLoop:
             self._forget(peer)
             self._send_again(entry, now)
         for peer, entry in busy.items():
-            if now - entry.since > self._ask_again_after and self._whereabouts.is_connected(peer):
+            patience = self._patience.of(peer, entry.planned.name, len(self._asked[peer]))
+            if now - entry.since > patience and self._whereabouts.is_connected(peer):
                 self._send_again(entry, now)
 
     def _take_in(self) -> None:
@@ -247,8 +249,10 @@ class RelayLoop:
 
     def _forget(self, peer: int) -> None:
         """Stop waiting for answers of a peer."""
-        for message_id in self._asked.pop(peer, ()):
+        asked = self._asked.pop(peer, ())
+        for message_id in asked:
             self._pending.pop(message_id, None)
+        self._post.forget(asked)
 
     def _record_absence(self, entry: _Pending, source: int) -> None:
         reader, reason = entry.dispatch.peer, entry.dispatch.absent[source]
@@ -308,6 +312,7 @@ class RelayLoop:
         training = sum(event.seconds for event in report.events if isinstance(event, Training))
         merging = sum(event.seconds for event in report.events if isinstance(event, Merge))
         took = self._clock.now() - entry.since
+        self._patience.took(entry.dispatch.peer, entry.planned.name, took)
         self._recorder.answered(
             entry.planned.round, entry.planned.name, entry.dispatch.peer, took, report.seconds, training, merging
         )

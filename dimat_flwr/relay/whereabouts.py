@@ -59,6 +59,7 @@ class Whereabouts:
         self._known &= self._connected.union(
             self._places
         )  # who went, and is at no place, is a stranger when it is back
+        self._post.forget([key for key, node in self._asked.items() if node not in self._connected])
         self._asked = {key: node for key, node in self._asked.items() if node in self._connected}
         moved = self._claims(away, busy)
         self._ask_strangers()

@@ -166,7 +166,7 @@ class Federation:
     def kill(self, what: str, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to all processes of a part."""
         os.killpg(self.running[what].pid, how)
-        if how == signal.SIGKILL:
+        if how in (signal.SIGKILL, signal.SIGTERM):
             self.running.pop(what).wait()
 
     def flwr(self, *words: str) -> str:

@@ -99,5 +99,7 @@ def test_a_lost_way_to_the_superlink_is_nobodys_failure() -> None:
         def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
             raise httpx.ConnectError("connection refused")
 
+    post = FlowerPost(Unplugged({1: lambda message: Message(RecordDict(), reply_to=message)}))
+    message_id = post.send(1, "train.exchange", RecordDict())
     with pytest.raises(httpx.ConnectError):
-        FlowerPost(Unplugged({1: handler(ToyPeer(0))})).collect(["1"])
+        post.collect([message_id])

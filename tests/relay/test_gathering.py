@@ -1,6 +1,6 @@
 """Nodes that come one after the other, too many of them, or the wrong ones: who is in which place of the run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ class Coming:
     """
 
     simulation = False
+    out_of_reach = 0.0
 
     def __init__(self, nodes: Mapping[int, tuple[float, float, Report | None]], clock: SimulatedClock) -> None:
         self._nodes, self._clock = nodes, clock
@@ -40,6 +41,9 @@ class Coming:
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
         return [reply for key in ids if (reply := self._answer(key, int(key.split(":")[1]))) is not None]
+
+    def forget(self, ids: Collection[str]) -> None:
+        pass
 
     def _answer(self, key: str, node: int) -> Reply | None:
         if self.crashes.get(node, 0):

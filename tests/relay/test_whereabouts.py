@@ -1,6 +1,6 @@
 """SuperNodes that are started anew during a run: known by their place, as soon as that is vacant."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pytest
 from flwr.app import RecordDict
@@ -17,6 +17,7 @@ class Nodes:
     """Connected nodes, each of which claims a place when it is asked."""
 
     simulation = False
+    out_of_reach = 0.0
 
     def __init__(self, places: dict[int, int]) -> None:
         self.places, self.asked, self.problem, self.introduction = places, list[int](), "", ""
@@ -32,6 +33,9 @@ class Nodes:
         said = {"problem": self.problem, "introduction": self.introduction}
         told = {key: Report(place=self.places[int(key)], **said) for key in ids}
         return [Reply(key, RecordDict({names.REPORT: report.to_record()})) for key, report in told.items()]
+
+    def forget(self, ids: Collection[str]) -> None:
+        pass
 
 
 def started(places: dict[int, int], introductions: Mapping[int, str] | None = None) -> tuple[Nodes, Whereabouts]:

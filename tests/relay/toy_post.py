@@ -1,7 +1,7 @@
 """Toy peers behind a simulated clock: a Post without threads or Flower, with workers, delays and failures."""
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from flwr.app import RecordDict
@@ -43,16 +43,22 @@ class ToyPeer:
         self.place = place
         self.seen: list[Instruction] = []
         self.inboxes: list[dict[int, str]] = []
+        self._answered: tuple[tuple[int, str], RecordDict] | None = None
 
     def __call__(self, kind: str, content: RecordDict) -> RecordDict:
         instruction = read_instruction(content[names.INSTRUCTION])
         if kind == names.SETUP_MESSAGE:
             return RecordDict({names.REPORT: self.join(instruction).to_record()})
+        asked = (instruction.round, instruction.exchange)
+        if self._answered and self._answered[0] == asked:  # as a peer does that is asked the same again
+            return self._answered[1]
         self.seen.append(instruction)
         arrived = {source: content[names.inbox(source)] for source in instruction.row.sources}
         self.inboxes.append({source: from_record(record).decode() for source, record in arrived.items()})
         assert len(content) == 1 + len(arrived), "nothing but the instruction and the payloads it names"
-        return self.work(instruction)
+        reply = self.work(instruction)
+        self._answered = asked, reply
+        return reply
 
     def join(self, instruction: Instruction) -> Report:
         return Report(place=self.place)
@@ -93,7 +99,7 @@ class ToyPost:
         delay: Delay = lambda place, instruction: 0.01,
         simulation: bool = True,
     ) -> None:
-        self.simulation = simulation
+        self.simulation, self.out_of_reach = simulation, 0.0
         self._peers, self._clock, self._delay = peers, clock, delay
         self._free = [0.0] * (workers or len(peers))  # when each worker is free again
         self._replies: dict[str, tuple[float, Reply]] = {}
@@ -131,6 +137,10 @@ class ToyPost:
         ready = [key for key in ids if self._replies[key][0] <= self._clock.now()]
         self._came = bool(ready)
         return [self._replies.pop(key)[1] for key in ready]
+
+    def forget(self, ids: Collection[str]) -> None:
+        for key in ids:
+            self._replies.pop(key, None)
 
 
 class ListRecorder:
