@@ -154,7 +154,7 @@ def kill_superlink(parts: Federation, run: Submitted) -> str:
 
 
 def kill_superlink_often(parts: Federation, run: Submitted) -> str:
-    """Kill the SuperLink and start it anew at moments that nobody chose, while messages go to and fro; or just stop it."""
+    """Kill the SuperLink, or ask it to end, at moments that nobody chose with messages on their way; start it anew."""
     chance, signals = random.Random(0), []
     run.wait_for_event(event="training", peer=VICTIM, round=1)
     while len(signals) < _OUTAGES and run.summary().get("status") == "running":
@@ -313,6 +313,7 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []
     told += [f"warnings {len(warnings)} ({warnings[0]['values']['text'][:80]})"] if warnings else []
+    told += [f"SuperLink out of reach for {summary['superlink_away_s']:.0f} s"] if "superlink_away_s" in summary else []
     deadline = time.monotonic() + 30
     while left := [device for device in range(parts.devices) if parts.worker_of(device) is not None]:
         if time.monotonic() > deadline:  # a worker ends with the run, without being told

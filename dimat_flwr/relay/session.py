@@ -96,7 +96,11 @@ def _relay(
     loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
     if resumption:
         resumption.hand_over(loop)
-    survivors = loop.run()
+    try:
+        survivors = loop.run()
+    finally:
+        if post.out_of_reach:
+            folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
     return None if plan.everybody == set(survivors) else plan.parts(survivors)

@@ -22,7 +22,8 @@ class RelaySettings:
         join_timeout: seconds to wait for all peers.
         straggler_timeout: seconds after which its neighbours go on without a busy peer.
         repeat_timeout: seconds without an answer after which a connected peer is asked the same again: a device that
-            crashes between taking a message and answering it is never reported.
+            crashes between taking a message and answering it is never reported. Sooner, where it has done an exchange
+            of the same name sooner before: after four times that, a minute at least.
         give_up_timeout: seconds after which a busy peer counts as lost, and one that is away too.
 
     In a simulation the last three do not apply: messages queue for workers there, and waiting is not being late. Nor

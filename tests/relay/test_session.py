@@ -106,6 +106,26 @@ def test_when_every_peer_fails_the_run_fails_and_keeps_what_it_had(tmp_path: Pat
     assert [entry["round"] for entry in summary["rounds"]][:2] == [0, 1]
 
 
+def test_an_outage_of_ten_hours_makes_nobody_late_and_is_in_the_summary(tmp_path: Path) -> None:
+    clock = SimulatedClock()
+
+    class Away(ToyPeer):
+        """In round 1 the SuperLink is gone for ten hours, and this peer busy for the same ten."""
+
+        def work(self, instruction: Instruction) -> RecordDict:
+            if instruction.round == 1 and self.place == 1:
+                clock.time += 36_000.0
+                post.out_of_reach = 36_000.0
+            return super().work(instruction)
+
+    post = ToyPost({place: Away(place) for place in range(3)}, clock, simulation=False, delay=lambda *_: 5.0)
+    folder = RunFolder.create(tmp_path, "test", datetime(2026, 1, 1))
+    summary = run_relay(post, folder, lambda count: make_plan(count, 3), RelaySettings(peers=3), {}, clock)
+    assert (summary["status"], summary["lost_peers"], summary["superlink_away_s"]) == ("completed", {}, 36_000.0)
+    assert lines(tmp_path, "late") == []
+    assert load_summary(folder.path)["superlink_away_s"] == 36_000.0
+
+
 def test_one_peer_is_too_few_and_a_deployment_waits_for_more(tmp_path: Path) -> None:
     with pytest.raises(MembershipError, match="1 peer is connected, the run needs at least 2"):
         run(tmp_path, [ToyPeer(0)], rounds=1)
