@@ -96,7 +96,8 @@ class Plan(Sequence[PlannedExchange]):
         for round in range(self.rounds + 2):
             laid_out = self._lay_out(round, self._epochs)
             self._layouts.append(_outline(laid_out))
-            self._hold(round, laid_out)
+            if round < _MOST_ROUNDS_HELD:  # the first ones are needed first
+                self._hold(round, laid_out)
             if self._first is None:
                 # Of a round's graphs the one that is mixed along: a tree to align along says little about the run.
                 with_edges = acting(laid_out)

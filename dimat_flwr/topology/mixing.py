@@ -249,7 +249,7 @@ class Mixing:
 
     def wrong_sums(self, sums: Sums) -> list[tuple[int, float]]:
         """Return (peer, sum) for each of W's ``sums`` that is not 1."""
-        if sums == "none":
+        if sums == "none" or (self.row_stochastic if sums == "rows" else self.column_stochastic):
             return []
         totals = self._row_sums if sums == "rows" else self._column_sums
         return [(int(i), float(totals[i])) for i in np.flatnonzero(np.abs(totals - 1) > _TOLERANCE)]

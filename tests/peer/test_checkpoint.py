@@ -128,13 +128,12 @@ for _ in range(int(sys.argv[3])):
 
 
 @pytest.mark.slow
-def test_five_hundred_kills_leave_a_valid_checkpoint_each_time(tmp_path: Path) -> None:
-    draw, kills, last = random.Random(0), 0, -1
-    while kills < 500:
-        # Forks of one process are killed, since starting one takes a second.
-        process = subprocess.Popen([sys.executable, "-c", FORKING, str(tmp_path), str(draw.randrange(2**30)), "50"])
+def test_two_hundred_kills_leave_a_valid_checkpoint_each_time(tmp_path: Path) -> None:
+    draw, last = random.Random(0), -1
+    for _ in range(2):
+        # Forks of one process are killed, since starting one takes seconds.
+        process = subprocess.Popen([sys.executable, "-c", FORKING, str(tmp_path), str(draw.randrange(2**30)), "100"])
         assert process.wait(timeout=300) == 0
-        kills += 50
         newest = CheckpointFolder(tmp_path, "run", 0).newest()
         assert newest[0].number > last
         last = newest[0].number

@@ -220,8 +220,8 @@ def test_an_algorithm_that_answers_differently_when_asked_again_is_named():
         return [Exchange("a" if asked.count(view.round) == 1 else "b", view.mixing)]
 
     found = plan(of(moody), rounds=100)
-    with pytest.raises(PlanError, match=r"round 1 were laid out differently"):
-        _ = found[1]
+    with pytest.raises(PlanError, match=r"round 80 were laid out differently"):
+        _ = found[80]
 
 
 @pytest.mark.parametrize(

@@ -155,29 +155,35 @@ def _hear_interrupts() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path, how):
-    folder = tmp_path / "sweep"
-    words = [*TINY, "rounds=40", "seed=range(0,6)", "--folder", str(folder), "--jobs", "2"]
+def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path):
+    """One sweep that is ended in every way there is, each time when it has finished a cell more."""
+    folder, cells = tmp_path / "sweep", 12
+    words = [*TINY, "rounds=40", f"seed=range(0,{cells})", "--folder", str(folder), "--jobs", "2"]
     command = [sys.executable, "-m", "apps.sweep", "grid", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_hear_interrupts
-    )
-    done = []
-    deadline = time.monotonic() + 240
-    while len(done) < 2 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.05)
-        done = [p for p in folder.glob("cells/*/summary.json") if load_summary(p.parent)["status"] == "completed"]
-    process.send_signal(how)
-    out, _ = process.communicate(timeout=60)
-    expected = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}[how]
-    assert process.returncode == expected
-    if how != signal.SIGKILL:
-        assert b"the same command goes on" in out
-        assert {cell["status"] for cell in read(folder)["cells"]} == {"completed", "pending"}
-    before = {path: path.stat().st_mtime_ns for path in done}
+    before = {}
+
+    def finished():
+        return [p for p in folder.glob("cells/*/summary.json") if load_summary(p.parent)["status"] == "completed"]
+
+    ends = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
+    for how, expected in ends.items():
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            preexec_fn=_hear_interrupts,
+        )  # fmt: skip
+        deadline = time.monotonic() + 240
+        while len(done := finished()) <= len(before) and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(how)
+        out, _ = process.communicate(timeout=60)
+        assert process.returncode == expected
+        if how != signal.SIGKILL:
+            assert b"the same command goes on" in out
+            assert {cell["status"] for cell in read(folder)["cells"]} == {"completed", "pending"}
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        before = {path: path.stat().st_mtime_ns for path in {*before, *done}}
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
-    assert b"6 of 6 cells are finished" in again.stdout
+    assert f"{cells} of {cells} cells are finished".encode() in again.stdout
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert [cell["status"] for cell in read(folder)["cells"]] == ["completed"] * 6
+    assert [cell["status"] for cell in read(folder)["cells"]] == ["completed"] * cells

@@ -43,7 +43,7 @@ def check(name: str, seed: int, **options: Any) -> PermutationSpec | None:
     return spec
 
 
-# Every eighth of them is tried each time, all of them with three seeds in the whole suite.
+# Every eighth of them is tried each time, all of them with two seeds in the whole suite.
 @pytest.mark.parametrize(
     "name", [name if k % 8 == 0 else pytest.param(name, marks=pytest.mark.slow) for k, name in enumerate(CASES)]
 )
@@ -52,13 +52,12 @@ def test_adversarial_network(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_adversarial_networks_with_other_seeds(seed):
+def test_adversarial_networks_with_another_seed():
     assert len(CASES) >= 100
     wrong = []
     for name in CASES:
         try:
-            check(name, seed)
+            check(name, 1)
         except AssertionError as error:
             wrong.append((name, str(error)[:200]))
     assert wrong == []

@@ -95,14 +95,25 @@ def test_a_fingerprint_sees_all_that_matters_and_no_weights():
 
 @pytest.mark.slow
 def test_many_processes_may_write_at_once(tmp_path):
+    # Forks of one process are at it at the same moment, and starting one takes seconds.
     script = (
-        "import torch\nfrom pathlib import Path\nfrom torch import nn\n"
-        "from dimat_flwr.symmetry import cached_permutation_spec\n"
-        "model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))\n"
-        f"print(len(cached_permutation_spec(model, torch.zeros(2, 3), Path({str(tmp_path)!r})).groups))"
+        "import os\nimport torch\nfrom pathlib import Path\nfrom torch import nn\n"
+        "from dimat_flwr.symmetry import cached_permutation_spec, find_permutation_spec\n"
+        "torch.set_num_threads(1)\n"
+        "model, x = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2)), torch.zeros(2, 3)\n"
+        "find_permutation_spec(model, x)\n"
+        "waiting, begin = os.pipe()\n"
+        "for _ in range(6):\n"
+        "    if not os.fork():\n"
+        "        os.close(begin)\n"
+        "        os.read(waiting, 1)\n"
+        f"        spec = cached_permutation_spec(model, x, Path({str(tmp_path)!r}))\n"
+        "        os._exit(100 + len(spec.groups))\n"
+        "os.close(begin)\n"
+        "print(*(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(6)))\n"
     )
-    running = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert [p.communicate()[0].strip() for p in running] == ["1"] * 3
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["101"] * 6
     assert [p.suffix for p in tmp_path.iterdir()] == [".json"]
 
 
