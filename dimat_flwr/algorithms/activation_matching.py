@@ -38,7 +38,7 @@ class ActivationMatching:
     batch_size: int = Field(default=250, ge=2)
     statistic: Statistic = "correlation"
     taps: Taps = "all"
-    stickiness: float = Field(default=0.0, ge=0)
+    stickiness: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     early_stop: float | None = Field(default=None, ge=0, lt=1)
     repair: bool = False
     match_data: Literal["local", "pooled"] = "local"

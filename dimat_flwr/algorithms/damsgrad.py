@@ -42,7 +42,7 @@ class DAMSGrad(Algorithm):
     """
 
     betas: Betas = (0.9, 0.999)
-    eps: float = Field(default=1e-6, gt=0)
+    eps: float = Field(default=1e-6, gt=0, allow_inf_nan=False)
 
     takes_any_optimizer: ClassVar[bool] = False
     takes_local_steps: ClassVar[bool] = False

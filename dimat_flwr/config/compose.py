@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.values import set_value
@@ -88,6 +89,11 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
     checked = [override for override in own if override.key_or_group.split(".")[0] not in unknown]
     if not problems or checked:
         shared, made = _compose(chosen, conf_dir)
+        problems += [
+            f"nothing is chosen for {group}: conf/config.yaml, or a yaml that overrides it, must name a choice"
+            for group in known[:-1]
+            if group not in made
+        ]
         problems += [problem for override in checked for problem in _unknown_path(override, shared)]
     if problems:
         raise ConfigError(problems)
@@ -158,6 +164,11 @@ def _parse(overrides: str, groups: list[str]) -> tuple[list[Override], list[str]
             problems.append(f"override '{text}' takes away what every run needs; give '{text[1:]}' a value instead")
         elif override.key_or_group in groups and not isinstance(override.value(), str):
             problems.append(f"override '{text}' does not name one of the choices of '{override.key_or_group}'")
+        elif _is_choice(override, groups) and (
+            override.package is not None or override.is_add() or override.is_force_add()
+        ):
+            plain = f"{override.key_or_group}={override.value()}"
+            problems.append(f"override '{text}' makes a choice beside the one that a run has; write '{plain}'")
         else:
             parsed.append(override)
     return parsed, problems
@@ -211,6 +222,9 @@ def _composed(
             composed.pop("hydra")
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from error
+    # A yaml that is none is not Hydra's business; that of a header or of a list of defaults is told as a ValueError.
+    except (YAMLError, OSError, ValueError) as error:
+        raise ConfigError([f"a file of {conf_dir} cannot be read: {' '.join(str(error).split())}"]) from error
     OmegaConf.set_readonly(composed, True)
     return composed, made
 

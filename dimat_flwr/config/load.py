@@ -1,7 +1,7 @@
 """Building the typed configuration from a composed one, with all faults found at once."""
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from dimat_flwr.component import STRICT
-from dimat_flwr.config.compose import compose_config
+from dimat_flwr.config.compose import EXPERIMENT, compose_config
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.membership import membership_faults
 from dimat_flwr.config.parts import GROUPS, PARTS, SECTIONS, Config
@@ -50,11 +50,15 @@ def load_config(run_config: Mapping[str, Any], node_config: Mapping[str, Any], c
     problems: list[str] = []
     built: dict[str, Any] = {}
     for group, base in PARTS.items():
-        built[group] = build_part(group, base, resolved.pop(group), problems)
+        built[group] = build_part(group, base, resolved.pop(group, None), problems)
     for section, cls in SECTIONS.items():
-        built[section] = _validate(section, cls, resolved.pop(section), problems)
-    model = resolved.pop("model")
-    resolved.pop("experiment", None)
+        built[section] = _validate(section, cls, resolved.pop(section, None), problems)
+    model = resolved.pop("model", None)
+    if unread := resolved.pop(EXPERIMENT, None):
+        problems.append(
+            f"experiment: nobody reads what is set there ({', '.join(map(str, unread))}). The first line of "
+            "conf/experiment/<name>.yaml is '# @package _global_', and an override names a key without 'experiment.'"
+        )
     values = _validate("", _Values, resolved, problems)
     if problems:
         raise ConfigError(problems)
@@ -111,7 +115,10 @@ def _without_misfits(values: dict[str, Any], own: Collection[str]) -> dict[str, 
 
 def _validate(where: str, cls: type, values: Any, problems: list[str]) -> Any:
     try:
-        return TypeAdapter(cls).validate_python(values)
+        built: Any = TypeAdapter(cls).validate_python(values)
+        no_numbers = _no_numbers(values, built, where)
+        problems += [f"{path}: Input should be a number (got {given})" for path, given in no_numbers]
+        return built
     except ValidationError as error:
         for fault in error.errors():
             path = ".".join([*([where] if where else []), *(str(part) for part in fault["loc"])])
@@ -119,6 +126,15 @@ def _validate(where: str, cls: type, values: Any, problems: list[str]) -> Any:
             given = "" if whole else f" (got {fault['input']!r})"
             problems.append(f"{path}: {fault['msg'].removeprefix('Value error, ')}{given}")
     return None
+
+
+def _no_numbers(given: Any, built: Any, path: str) -> Iterator[tuple[str, bool]]:
+    """Yield where true or false was given and pydantic has taken it for 1 or 0."""
+    if isinstance(given, dict):
+        for key, value in given.items():
+            yield from _no_numbers(value, getattr(built, str(key), None), f"{path}.{key}" if path else str(key))
+    elif isinstance(given, bool) and isinstance(built, int | float) and not isinstance(built, bool):
+        yield path, given
 
 
 def _faults_together(config: Config) -> list[str]:

@@ -83,7 +83,9 @@ class Account:
             return []
         except (OSError, ValueError) as error:
             self.damaged.append(f"{path}: {error}")
-            return []
+        except (LookupError, TypeError, AttributeError) as error:
+            self.damaged.append(f"{path}: another version of dimat-flwr has written it ({error})")
+        return []
 
 
 def _digest(text: str) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, RecordDict
 
 from dimat_flwr.peer.durable import write_durably
-from dimat_flwr.peer.state import PeerState, Trust, pack_state, unpack_state
+from dimat_flwr.peer.state import PeerState, pack_state, unpack_state
 from dimat_flwr.wire.blob import from_record, to_record
 
 _KEPT = 2
@@ -91,24 +91,24 @@ class CheckpointFolder:
         """Return the newest checkpoint that can be read of an exchange up to a number; None where there is none."""
         return next(self._readable(number for number in self._numbers() if number <= at_most), None)
 
-    def newest(self) -> list[Checkpoint]:
-        """Return those that can be read, the newest first."""
-        return list(self._readable(self._numbers()))
+    def newest(self) -> Checkpoint | None:
+        """Return the newest that can be read; None where there is none."""
+        return next(self._readable(self._numbers()), None)
 
-    def survey(self) -> tuple[list[int], list[int], Trust | None]:
-        """Return the exchanges that there are checkpoints of, those of which one is damaged or missing, and the keys.
+    def survey(self) -> tuple[list[int], list[int], PeerState | None]:
+        """Return the exchanges that there are checkpoints of, those of which one is damaged or missing, and the newest.
 
         Returns:
-            Both ascending; what the newest says of keys, None where there is none.
+            Both ascending; the state in the newest, None where there is none.
         """
-        numbers, kept, trust = self._numbers(), set(), None
+        numbers, kept, newest = self._numbers(), set(), None
         expected = set(numbers)
         for found in self._readable(numbers):
-            if trust is None:
-                trust = found.state.trust
+            if newest is None:
+                newest = found.state
                 expected |= set(found.keep)
             kept.add(found.number)
-        return sorted(kept), sorted(expected - kept), trust
+        return sorted(kept), sorted(expected - kept), newest
 
     def forget_after(self, number: int) -> None:
         """Remove the checkpoints of all later exchanges; raises ``OSError`` where that cannot be done."""

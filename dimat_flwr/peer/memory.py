@@ -6,7 +6,7 @@ relay knows, because the relay was started anew: then it goes back to what was b
 because it was killed before they were on the disk: then it goes on from the newest it has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
 from dimat_flwr.events import Note, clip
-from dimat_flwr.learning import Spent, steps_taken
+from dimat_flwr.learning import PrivacyError, Spent, steps_taken
 from dimat_flwr.peer.account import Account
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
 from dimat_flwr.peer.errors import PeerSetupError
@@ -78,8 +78,22 @@ def account_of(config: Config, instruction: Instruction, *, has_place: bool) -> 
 
 def most_spent(account: Account, folder: CheckpointFolder | None, records: RecordDict) -> Spent:
     """Return the private steps that the peer knows to have taken, however far back it is asked to go."""
-    newest = [] if folder is None else folder.newest()[:1]
-    return max(kept_account(records), account.read(), *(found.state.spent for found in newest), key=steps_taken)
+    newest = None if folder is None else folder.newest()
+    in_checkpoints = [] if newest is None else newest.state.spent
+    return max(kept_account(records), account.read(), in_checkpoints, key=steps_taken)
+
+
+def require_privacy_as_before(config: Config, spent: Spent) -> None:
+    """Refuse to train without noise a model that was trained with it: epsilon as it was told would hold no more.
+
+    Raises:
+        PrivacyError: a device had noise of its own, and has lost it from its settings.
+    """
+    if spent and config.privacy.noise_multiplier is None:
+        raise PrivacyError(
+            "this peer has trained with noise in this run, and would now train without: give its SuperNode the "
+            "noise-multiplier in --node-config that it had"
+        )
 
 
 class Memory:
@@ -98,7 +112,7 @@ class Memory:
             records: Flower's ``context.state``.
             has_place: whether the device is always in this place.
         """
-        self._instruction, self._records = instruction, records
+        self._config, self._instruction, self._records = config, instruction, records
         self._folder = checkpoint_folder(config, instruction)
         self._account = account_of(config, instruction, has_place=has_place)
         self.notes: list[Note] = []
@@ -111,22 +125,25 @@ class Memory:
         self._take_up(found.state)
         with suppress(OSError):  # its checkpoint counts it, too
             self._count(found.state.spent)
-        return found.reply
+        self._warn_of_damage()
+        return _with(found.reply, self.notes)
 
     def before(self) -> Callable[[], PeerState]:
         """Return what reads the peer's state as it was before this exchange, afresh at each call.
 
         Raises:
             LostStateError: there is none, and this is not the first exchange.
+            PrivacyError: see ``require_privacy_as_before``.
         """
+        require_privacy_as_before(self._config, kept_account(self._records))
         after = self._instruction.after
         # A newcomer may have been in this place before, and have published what its disk knows of.
         if kept_number(self._records) == after and not self._instruction.joins:
             if self._account and steps_taken(self._account.read()) > steps_taken(kept_account(self._records)):
                 self._take_up(load_state(self._records))
+            self._warn_of_damage()
             return lambda: load_state(self._records)
         found = None if self._folder is None else self._folder.find(after)
-        self._warn_of_damage()
         if found is None and after >= 0:
             where = (
                 "and this peer keeps no checkpoints (checkpoint.save)" if self._folder is None else "in no checkpoint"
@@ -135,11 +152,14 @@ class Memory:
                 f"exchange {self._instruction.number} goes on from exchange {after}, of which nothing is left here: "
                 f"not in Flower's memory (which is lost when a SuperNode is started anew), {where}"
             )
+        state = PeerState() if found is None else found.state
+        require_privacy_as_before(self._config, state.spent)
+        self._take_up(state)
+        self._warn_of_damage()
         if found is not None and found.number < after:
             self._warn(
                 f"goes on from exchange {found.number} instead of {after}: what came later was lost with the disk"
             )
-        self._take_up(PeerState() if found is None else found.state)
         return lambda: load_state(self._records)
 
     def keep(self, state: PeerState, reply: RecordDict) -> RecordDict:
@@ -156,10 +176,7 @@ class Memory:
             self._count(state.spent)
         except OSError as error:
             faults.append(_warning(f"the account of private steps is in memory alone: {error.strerror}"))
-        if faults:
-            told = read_report(reply[names.REPORT])
-            reply[names.REPORT] = Report(seconds=told.seconds, events=[*told.events, *faults]).to_record()
-        return reply
+        return _with(reply, faults)
 
     def _take_up(self, state: PeerState) -> None:
         """Go back to a state; nothing is taken back of what the peer has published since."""
@@ -173,13 +190,21 @@ class Memory:
             self._account.keep(spent)
 
     def _warn_of_damage(self) -> None:
-        for damaged in self._folder.damaged if self._folder is not None else ():
+        for damaged in dict.fromkeys(self._folder.damaged if self._folder is not None else ()):
             self._warn(f"a checkpoint cannot be used: {damaged}")
-        for damaged in self._account.damaged if self._account is not None else ():
-            self._warn(f"an account of private steps cannot be used: {damaged}")
+        for damaged in dict.fromkeys(self._account.damaged if self._account is not None else ()):
+            self._warn(f"epsilon may leave out earlier steps, an account of them cannot be used: {damaged}")
 
     def _warn(self, text: str) -> None:
         self.notes.append(_warning(text))
+
+
+def _with(reply: RecordDict, faults: Sequence[Note]) -> RecordDict:
+    """Return a reply that tells of the faults, too."""
+    if faults:
+        told = read_report(reply[names.REPORT])
+        reply[names.REPORT] = Report(seconds=told.seconds, events=[*told.events, *faults]).to_record()
+    return reply
 
 
 def _warning(text: str) -> Note:

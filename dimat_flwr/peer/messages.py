@@ -4,6 +4,7 @@ Nothing a peer raises is lost: it travels to the relay as the report's ``error``
 stays what it was before the message, and the run goes on without the peer.
 """
 
+import re
 import time
 import traceback
 from collections.abc import Mapping
@@ -14,10 +15,18 @@ from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
 from dimat_flwr.peer.caches import configuration
+from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.exchange import work_off
 from dimat_flwr.peer.keys import introduce, meet
-from dimat_flwr.peer.memory import LostStateError, Memory, account_of, most_spent, require_checkpoints
-from dimat_flwr.peer.setup import check_setup
+from dimat_flwr.peer.memory import (
+    LostStateError,
+    Memory,
+    account_of,
+    most_spent,
+    require_checkpoints,
+    require_privacy_as_before,
+)
+from dimat_flwr.peer.setup import check_node_config, check_setup
 from dimat_flwr.peer.state import Trust, load_state, save_state
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction, read_instruction
@@ -42,34 +51,40 @@ def handle(kind: str, content: RecordDict, state: RecordDict, run_config: Scalar
         node_config: this device's own configuration.
         conf_dir: the folder ``conf/``.
     """
+    place = -1
     try:
+        place = _place(node_config)
         instruction = read_instruction(content.get(names.INSTRUCTION))
         config = configuration(instruction.settings or run_config, node_config, conf_dir)
         if kind == names.SETUP_MESSAGE:
-            return _set_up(config, instruction, node_config, state)
+            return _set_up(config, instruction, node_config, place, state)
         if kind == names.MEET_MESSAGE:
             meet(config, instruction)
             return _reply(Report())
         if kind == names.RESTORE_MESSAGE:
-            return _restore(config, instruction, state, has_place=_place(node_config) >= 0)
-        return _exchange(config, instruction, content, state, has_place=_place(node_config) >= 0)
+            return _restore(config, instruction, state, has_place=place >= 0)
+        return _exchange(config, instruction, content, state, has_place=place >= 0)
     # Whatever it is, the relay records it: before training it stops the run, later the run goes on without this peer.
     except Exception as error:  # noqa: BLE001
         if kind in (names.SETUP_MESSAGE, names.MEET_MESSAGE):
-            return _reply(Report(place=_place(node_config), problem=_said(error)))
+            return _reply(Report(place=place, problem=_said(error)))
         return _reply(Report(error=traceback.format_exc()))
 
 
-def _set_up(config: Config, instruction: Instruction, node_config: Scalars, state: RecordDict) -> RecordDict:
-    place = _place(node_config)
+def _set_up(
+    config: Config, instruction: Instruction, node_config: Scalars, place: int, state: RecordDict
+) -> RecordDict:
+    check_node_config(node_config)
     worker_idle(node_config)  # this is read before the message comes here, where a fault has no way to the relay
     own = load_state(state)
     kept: list[int] = []
     lost: list[int] = []
     if instruction.resumed and place >= 0:  # who does not know its place comes new, or cannot go on: the relay says so
-        kept, lost, trust = require_checkpoints(config, instruction, place).survey()
-        if trust is not None and not own.trust.nonce:  # the others know this peer by these
-            own.trust = Trust(secret=trust.secret, nonce=trust.nonce)
+        kept, lost, newest = require_checkpoints(config, instruction, place).survey()
+        if newest is not None:
+            require_privacy_as_before(config, newest.spent)
+            if not own.trust.nonce:  # the others know this peer by these
+                own.trust = Trust(secret=newest.trust.secret, nonce=newest.trust.nonce)
     introduction = introduce(config, instruction, place, own.trust)
     check_setup(config, instruction, place)
     if introduction:
@@ -81,7 +96,14 @@ def _restore(config: Config, instruction: Instruction, state: RecordDict, *, has
     """Forget what came after the exchanges to keep, but for the account of it, and answer one of them once more."""
     folder = require_checkpoints(config, instruction, instruction.peer)
     if (account := account_of(config, instruction, has_place=has_place)) is not None:
-        account.keep(most_spent(account, folder, state))  # or nothing is forgotten
+        spent = most_spent(account, folder, state)
+        if account.damaged:
+            raise LostStateError(
+                "what private training has told of the samples here is not known for sure, for "
+                f"{account.damaged[0]}. Bring a copy of this file back; or remove it, if epsilon may leave out what "
+                "checkpoints do not know of"
+            )
+        account.keep(spent)  # or nothing is forgotten
     folder.forget_after(max(instruction.keep, default=-1))
     if instruction.number not in instruction.keep:
         return _reply(Report())
@@ -117,4 +139,7 @@ def _said(error: Exception) -> str:
 
 
 def _place(node_config: Scalars) -> int:
-    return int(node_config.get("partition-id", -1))
+    said = node_config.get("partition-id", -1)
+    if not re.fullmatch(r"-1|[0-9]{1,9}", str(said)):
+        raise PeerSetupError(f"partition-id in --node-config is {said!r}; it is the peer's place, counting from 0")
+    return int(said)

@@ -1,14 +1,17 @@
 """What a peer checks before any training, so that nothing that could be known fails a run half-way."""
 
+import difflib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from dimat_flwr.config import Config, check_network
+from dimat_flwr.config import NODE_KEYS, Config, check_network
 from dimat_flwr.data import PLACE, DataSource
 from dimat_flwr.learning import PrivacyError, autocast, compiler_fault, resolve_device
 from dimat_flwr.peer import caches
@@ -17,7 +20,10 @@ from dimat_flwr.peer.initial_state import check_initial_file
 from dimat_flwr.peer.memory import account_folder, memory_folder
 from dimat_flwr.peer.saved_model import run_folder
 from dimat_flwr.wire.instruction import Instruction
+from dimat_flwr.worker.idle import IDLE_KEY
 
+_FLOWERS = ("partition-id", "num-partitions")  # keys of --node-config that Flower has names for
+_ALIKE = 0.82  # of difflib's ratios: 'devise' is like 'device', and 'device-id' is not
 _GATHERS = (
     "the instruments counterfactual, consensus and gradient bring all models to one peer. Outside a simulation that is "
     "done only where it is asked for: set instruments.outside_simulation=true, or instruments=none"
@@ -67,6 +73,23 @@ def check_setup(config: Config, instruction: Instruction, place: int) -> None:
     pools = config.algorithm.pools_data or config.final_merge.pools_data
     if pools and not instruction.simulation:
         raise PeerSetupError(POOLED)
+
+
+def check_node_config(node_config: Mapping[str, Any]) -> None:
+    """Refuse a key of a device's own that is nearly one of ours; others may be meant for another app.
+
+    Raises:
+        PeerSetupError: there are such keys.
+    """
+    ours = [*NODE_KEYS, IDLE_KEY, *_FLOWERS]
+    like = {key: _looks_like(key, ours) for key in node_config if key not in ours}
+    if told := ", ".join(f"'{key}' (did you mean '{found}'?)" for key, found in like.items() if found):
+        raise PeerSetupError(f"--node-config has keys that nothing reads: {told}")
+
+
+def _looks_like(key: str, ours: Sequence[str]) -> str:
+    plain = key.lower().replace("_", "-").strip()
+    return next(iter(difflib.get_close_matches(plain, ours, n=1, cutoff=_ALIKE)), "")
 
 
 def _check_speed(config: Config, network: nn.Module) -> None:

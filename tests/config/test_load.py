@@ -74,6 +74,31 @@ def test_an_experiment_sets_anything_and_is_overridden_by_keys(tmp_path: Path) -
     assert (config.choices["topology"], config.rounds) == ("ring", 5)
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("experiment/mine.yaml", b"rounds: 3\n", "conf/experiment/<name>.yaml is '# @package _global_'"),
+        ("experiment/mine.yaml", b"# @package _global_\nroundz: 3\n", "roundz: Unexpected keyword"),
+        ("experiment/mine.yaml", b"# @package _global_\nrounds: 3\nrounds: 4\n", "duplicate key rounds"),
+        ("experiment/mine.yaml", b"# @package _global_\nrounds: [\n", "mine.yaml"),
+        ("experiment/mine.yaml", b"# @package _global_\nname: \xff\n", "can't decode byte 0xff"),
+        ("experiment/mine.yaml", b"# @package _global_\ndefaults: [override /topology: null]\n", "chosen for topology"),
+        ("experiment/mine.yaml", b"# @package\nrounds: 3\n", "cannot be read: Expected header format"),
+        ("config.yaml", b"defaults: 3\n", "cannot be read: Invalid defaults list"),
+        ("config.yaml", b"defaults:\n  - _self_\n  - topology: ring\nname: ''\n", "nothing is chosen for algorithm"),
+    ],
+)
+def test_a_yaml_that_cannot_be_read_or_is_not_read_is_named(
+    file: str, text: bytes, expected: str, tmp_path: Path
+) -> None:
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / file).write_bytes(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config({"experiment": "mine"} if "mine" in file else {}, {}, conf)
+    assert expected in str(caught.value)
+
+
 def test_overrides_reach_the_parts_and_win_over_keys() -> None:
     config = load(rounds=3, overrides="optimizer.lr=0.5 rounds=20 algorithm.matching.samples=64 topology=chain")
     assert config.optimizer.lr == 0.5  # type: ignore[attr-defined]
@@ -130,6 +155,12 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "experiment=table2"}, "unknown experiment 'table2'"),
         ({"overrides": "training=3"}, "training"),
         ({"overrides": "+extra=1"}, "extra: Unexpected keyword argument"),
+        ({"overrides": "+experiment.rounds=3"}, "experiment: nobody reads what is set there (rounds)"),
+        ({"rounds": True}, "rounds: Input should be a number (got True)"),
+        ({"overrides": "optimizer.lr=true"}, "optimizer.lr: Input should be a number (got True)"),
+        ({"overrides": "training.local_steps=false"}, "training.local_steps: "),
+        ({"overrides": "algorithm.matching.stickiness=true"}, "algorithm.matching.stickiness: Input should"),
+        ({"overrides": "optimizer.eps=inf"}, "optimizer.eps: Input should be a finite number"),
         (
             {"dataset": "folder", "data-dir": "/x/{peer}"},
             "its share of them; choose partition: own, or a data-dir without",

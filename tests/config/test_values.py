@@ -42,6 +42,14 @@ def test_values_are_set_as_hydra_sets_them(overrides: str) -> None:
         ("optimizer.lr.x=1", "optimizer.lr is a single value"),
         ("training={batch_siz:8}", "override 'training={batch_siz:8}'"),
         ("+hydra.run.dir=x", "hydra: Unexpected keyword argument"),
+        (
+            "+topology=chain",
+            "override '+topology=chain' makes a choice beside the one that a run has; write 'topology=",
+        ),
+        ("++topology=chain", "write 'topology=chain'"),
+        ("topology@x=chain", "write 'topology=chain'"),
+        ("topology@=chain", "write 'topology=chain'"),
+        ("experiment@_global_=quick", "write 'experiment=quick'"),
     ],
 )
 def test_what_hydra_refuses_is_refused(overrides: str, expected: str) -> None:

@@ -1,5 +1,7 @@
 """The account of private steps outlives everything: kills at any step of writing, going back, and coming anew."""
 
+import hashlib
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -208,3 +210,78 @@ def test_what_the_disk_does_not_take_is_said(tmp_path: Path, monkeypatch: pytest
     reply = memory.keep(state, RecordDict({names.REPORT: Report().to_record()}))
     (told,) = read_report(reply[names.REPORT]).events
     assert told.values["text"] == "the account of private steps is in memory alone: No space left on device"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("save", ["always", "never"])
+@pytest.mark.parametrize("memory", ["there", "lost"])
+def test_the_record_says_that_an_account_was_damaged(save: str, memory: str, tmp_path: Path) -> None:
+    device = Device(tmp_path, save)
+    device.exchange(0, -1)
+    path = tmp_path / "run" / "privacy" / "peer-0.account"
+    path.write_bytes(path.read_bytes()[:-1])
+    if memory == "lost":
+        device.records = RecordDict()
+    anew = memory == "lost" and save == "never"  # then it can only come as a newcomer
+    asked = device._instruction(number=1, after=-1 if anew else 0, joins=anew)
+    told = Memory(device._config, asked, device.records, has_place=True)
+    assert told.answered() is None
+    assert steps_taken(told.before()().spent) == (0 if anew else STEPS)
+    (note,) = told.notes
+    assert "it is damaged" in str(note.values["text"])
+
+
+def test_what_is_answered_again_tells_of_a_damaged_account_too(tmp_path: Path) -> None:
+    device = Device(tmp_path, "always")
+    device.exchange(0, -1)
+    path = tmp_path / "run" / "privacy" / "peer-0.account"
+    path.write_bytes(b"")
+    reply = Memory(device._config, device._instruction(number=0, after=-1), RecordDict(), has_place=True).answered()
+    assert reply is not None
+    (note,) = read_report(reply[names.REPORT]).events
+    assert "it is damaged" in str(note.values["text"])  # type: ignore[union-attr]
+
+
+def test_a_run_is_not_gone_on_with_from_a_damaged_account(tmp_path: Path) -> None:
+    device = Device(tmp_path, "always")
+    device.exchange(0, -1)
+    (path,) = tmp_path.rglob("*.account")
+    path.write_bytes(b"")
+    asked = device._instruction(number=0, keep=[0], resumed=True)
+    content = RecordDict({names.INSTRUCTION: asked.to_record()})
+    reply = handle(names.RESTORE_MESSAGE, content, RecordDict(), device._settings, {}, ROOT / "conf")
+    assert f"{path}: it is damaged. Bring a copy" in read_report(reply[names.REPORT]).error
+    assert path.read_bytes() == b""
+    path.unlink()
+    device.restore(0, [0])
+
+
+def test_a_device_that_has_lost_its_noise_does_not_go_on(tmp_path: Path) -> None:
+    run = settings(tmp_path, "always")
+    run["overrides"] = run["overrides"].replace("privacy.noise_multiplier=2 ", "")
+    device = Device(tmp_path, "always")
+    device.exchange(0, -1)
+
+    def said(kind: str, records: RecordDict, **fields: Any) -> Report:
+        content = RecordDict({names.INSTRUCTION: device._instruction(**fields).to_record()})
+        return read_report(handle(kind, content, records, run, {"partition-id": 0}, ROOT / "conf")[names.REPORT])
+
+    for memory in (RecordDict(), device.records):
+        assert "give its SuperNode the noise" in said(names.EXCHANGE_MESSAGE, memory, number=1, after=0).error
+    assert "give its SuperNode the noise" in said(names.SETUP_MESSAGE, RecordDict(), resumed=True).problem
+
+
+def damages(text: str) -> list[str]:
+    """Return what JSON could be in an account whose digest is right: with another type or one thing less anywhere."""
+    found: list[Any] = [None, 3, "x", [], {}, [[]], json.loads(text) | {"spent": None}]
+    for wrong in (None, 3, "x", [1], {}, [[]], [[1, 2]], [None], [[1, 2, 3, 4]]):
+        found += [{"run": "run", "spent": wrong}, {"run": wrong, "spent": []}]
+    return [json.dumps(one) for one in [*found, {"run": "run"}, {"spent": []}]]
+
+
+def test_an_account_that_another_version_has_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "peer-0.account"
+    for text in damages('{"run": "run", "spent": []}'):
+        path.write_text(hashlib.sha256(text.encode()).hexdigest() + text)
+        account = Account(tmp_path, "run", 0, has_place=True)
+        assert account.read() in ([], [(1, 2, 3)]), text
+        assert account.damaged or '"run": "run"' not in text or json.loads(text)["spent"] in ([], {}), text

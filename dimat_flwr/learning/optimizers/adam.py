@@ -25,7 +25,7 @@ class Adam(Optimizer):
 
     lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     betas: Betas = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0, allow_inf_nan=False)
 
     amsgrad: ClassVar[bool] = False
     decoupled: ClassVar[bool] = False
