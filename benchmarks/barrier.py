@@ -35,11 +35,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 State = dict[str, Tensor]
-CURVES: list[tuple[str, Method, BatchNormPolicy]] = [
-    ("as they are, BatchNorm averaged", "none", "average"),
-    ("as they are, recalibrated", "none", "recalibrate"),
-    ("weight matching, recalibrated", "weight", "recalibrate"),
-    ("activation matching, recalibrated", "activation", "recalibrate"),
+# Okabe and Ito's colours, and lines and marks that are told apart without any.
+CURVES: list[tuple[str, Method, BatchNormPolicy, dict[str, str]]] = [
+    ("as they are, BatchNorm averaged", "none", "average", {"color": "#0072b2", "marker": "o", "linestyle": ":"}),
+    ("as they are, recalibrated", "none", "recalibrate", {"color": "#d55e00", "marker": "s", "linestyle": "--"}),
+    ("weight matching, recalibrated", "weight", "recalibrate", {"color": "#cc79a7", "marker": "^", "linestyle": "-."}),
+    ("activation matching, recalibrated", "activation", "recalibrate", {"color": "#009e73", "marker": "D"}),
 ]
 
 
@@ -116,7 +117,7 @@ def main(
     for end, (loss, accuracy) in zip(("first network", "second network"), ends, strict=True):
         table.add_row(end, f"{loss:.3f}", f"{accuracy:.1f}", "", "")
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    for name, method, policy in CURVES:
+    for name, method, policy, look in CURVES:
         aligned, permutation = align(
             model, first, second, spec, batches, method=method, generator=generator(0, "weight matching")
         )
@@ -128,7 +129,7 @@ def main(
         barrier = middle_loss - (ends[0][0] + ends[1][0]) / 2
         moved = share_moved(permutation)
         table.add_row(name, f"{middle_loss:.3f}", f"{middle_accuracy:.1f}", f"{barrier:.3f}", f"{100 * moved:.1f}")
-        axes.plot(shares, [ends[0][0], *(loss for loss, _ in inner), ends[1][0]], marker="o", label=name)
+        axes.plot(shares, [ends[0][0], *(loss for loss, _ in inner), ends[1][0]], label=name, **look)
     console.print(table)
     axes.set_xlabel("share of the second network")
     axes.set_ylabel(f"test loss ({len(test)} images)")

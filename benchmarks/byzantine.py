@@ -1,10 +1,11 @@
 """Accuracy of honest peers among whom some lie, with every aggregation, on digits.
 
-    python benchmarks/byzantine.py [--rounds 6] [--seeds 0 ...] [--only RULE ...]
+    python benchmarks/byzantine.py [--rounds 6] [--seeds 0 ...] [--only RULE ...] [--csv results/aggregations.csv]
 
 Everybody is everybody's neighbour. Rows are attacks, columns aggregations: final accuracy on all test samples in
-percent, the mean over the honest peers and the seeds. Liars publish, in every exchange, what an attack makes of the
-models that they would have published:
+percent, the mean over the honest peers, and of that mean and standard deviation over the seeds. The CSV file has a line
+for each run, written when it is done. Liars publish, in every exchange, what an attack makes of the models that they
+would have published:
 
 * ``flip``: -4 x;  ``noise``: x + 10 z, z normal with the standard deviation of x tensor by tensor
 * ``shift``: two that collude publish one model, the honest peers' mean and 20 of their standard deviations in each
@@ -12,10 +13,13 @@ models that they would have published:
 """
 
 import argparse
+import csv
 import logging
+import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -128,31 +132,42 @@ SMALL = (
 )
 
 
+def told(accuracies: Sequence[float]) -> str:
+    """Return the mean over the seeds, and where there are several their sample standard deviation."""
+    mean = f"{statistics.mean(accuracies):.1f}"
+    return f"{mean} ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else mean
+
+
 def main() -> None:
-    """Measure and print a Markdown table, a row as soon as it is known."""
+    """Measure, write a line for each run, and print a Markdown table at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=rules(8, 1), default=list(rules(8, 1)))
+    parser.add_argument("--csv", type=Path, default=Path("results/aggregations.csv"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     for plot in ("plot_accuracy", "plot_topology"):
         setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
     began = time.process_time()
-    print(f"| data | liars | {' | '.join(chosen.only)} |\n| --- | --- |{' ---: |' * len(chosen.only)}", flush=True)
-    with tempfile.TemporaryDirectory() as output:
-        for data, partition in PARTITIONS.items():
-            for title, peers, count, attack in CASES:
-                figures = []
-                for name in chosen.only:
-                    settings = {
-                        "algorithm": "weight_averaging", "topology": "fully_connected", "rounds": chosen.rounds,
-                        "output-dir": output, "overrides": f"{SMALL} {partition} {rules(peers, count)[name]}",
-                    }  # fmt: skip
-                    found = [run(peers, count, ATTACKS[attack], seed=seed, **settings)[0] for seed in chosen.seeds]
-                    figures.append(f"{np.mean(found):.1f}")
-                print(f"| {data} | {title} | {' | '.join(figures)} |", flush=True)
+    found: dict[tuple[str, str, str], list[float]] = {}
+    with chosen.csv.open("w", newline="") as file, tempfile.TemporaryDirectory() as output:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(("seed", "data", "liars", "aggregation", "accuracy"))
+        for seed, (data, partition), case, name in product(chosen.seeds, PARTITIONS.items(), CASES, chosen.only):
+            title, peers, count, attack = case
+            settings = {
+                "algorithm": "weight_averaging", "topology": "fully_connected", "rounds": chosen.rounds,
+                "output-dir": output, "overrides": f"{SMALL} {partition} {rules(peers, count)[name]}",
+            }  # fmt: skip
+            accuracy, _ = run(peers, count, ATTACKS[attack], seed=seed, **settings)
+            found.setdefault((data, title, name), []).append(accuracy)
+            lines.writerow((seed, data, title, name, f"{accuracy:.3f}"))
+            file.flush()
+    print(f"| data | liars | {' | '.join(chosen.only)} |\n| --- | --- |{' ---: |' * len(chosen.only)}")
+    for data, (title, *_) in product(PARTITIONS, CASES):
+        print(f"| {data} | {title} | {' | '.join(told(found[data, title, name]) for name in chosen.only)} |")
     print(f"\n{time.process_time() - began:.0f} s of a processor core")
 
 

@@ -6,8 +6,8 @@ Digits on a ring, one minibatch per exchange, a perceptron of 9,000 parameters w
 peers each has one or two samples. Every run has a process of its own. Without --flwr relay and peers are one process,
 whose memory is read after every round. With --flwr the run goes through `flwr run` with two workers, in a home and with
 a port of its own, and the memory of the relay (the simulation's process, with all messages and all peers' states) and
-of each worker is read every few seconds from /proc. With --cluster these workers are those of a Ray cluster that has
-been started before.
+of the largest worker is read every few seconds from /proc, once the first round has ended. With --cluster these workers
+are those of a Ray cluster that has been started before.
 """
 
 import json
@@ -115,7 +115,7 @@ def processes_of(home: str) -> dict[int, str]:
 def kind_of(command: str) -> str | None:
     """Return what a process is to the run; None for those that neither relay nor train."""
     if command.startswith("ray::ClientAppActor"):
-        return "each worker"
+        return "largest worker"
     return "relay" if "flower-simulation" in command or "flwr-simulation" in command else None
 
 
@@ -138,23 +138,26 @@ def through_flwr(peers: int, rounds: int, cluster: str | None) -> dict[str, Any]
             federation += " init-args-num-cpus=2"
         settings = " ".join(f"{key}={value!r}" for key, value in run_config(output, rounds).items())
         command = ["flwr", "run", ".", "--stream", "--federation-config", federation, "-c", settings]
+        started = time.monotonic()
         run = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         memory: dict[str, list[float]] = {}
         done: list[tuple[float, int]] = []
         try:
             while run.poll() is None:
                 time.sleep(LOOK_S)
-                look(processes_of(home), memory)
                 done.append((time.monotonic(), trained(output)))
+                if done[-1][1] >= peers:  # the first round has ended
+                    look(processes_of(home), memory)
             facts = record_of(output)
         finally:
             run.kill()
             for pid in processes_of(home):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-    working = [(when, count) for when, count in done if peers <= count <= peers * rounds]
-    (began, first), (ended, last) = working[0], working[-1]
-    return facts | {"ms": 1e3 * (ended - began) / max(1, last - first), "memory": memory}
+    working = [(when, count) for when, count in done if count >= peers]
+    began, first = working[0]
+    ended, last = next(seen for seen in working if seen[1] == working[-1][1])  # the last round trains no more
+    return facts | {"ready_s": began - started, "ms": 1e3 * (ended - began) / max(1, last - first), "memory": memory}
 
 
 def look(processes: Mapping[int, str], memory: dict[str, list[float]]) -> None:

@@ -34,13 +34,13 @@ def sweep(
         typer.Option("--jobs", "-j", min=1, help="Cells at a time; as many as cores, and GPU memory, allow."),
     ] = None,
     estimate: Annotated[
-        bool, typer.Option("--estimate", help="Run nothing: measure one round, and say what all would take.")
+        bool, typer.Option("--estimate", help="Run nothing: measure parts of it, and say what all would take.")
     ] = False,
     anyway: Annotated[bool, typer.Option("--anyway", help="Run what is meant for a GPU without one.")] = False,
 ) -> None:
     """Run the cells of a sweep that are not finished; stop it at any time, and the same command goes on.
 
-    Without a GPU, a scale that is meant for one is not run: what it would take is measured in one round and told.
+    Without a GPU, a scale that is meant for one is not run: parts of it are measured, and what it would take is told.
     """
     from dimat_flwr.conf_dir import find_conf_dir
     from dimat_flwr.records.errors import RecordsError

@@ -78,12 +78,7 @@ def run(job: Job) -> Ran:
     if job.folder is None:
         raise ValueError("a cell that is to be run needs a folder")
     shutil.rmtree(job.folder, ignore_errors=True)
-    # A cell must not inherit what others before it left in this process's account.
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
+    forget_size()  # a cell must not inherit what others before it left in this process's account
     began, processor = time.perf_counter(), time.process_time()
     conf_dir, name = find_conf_dir(), job.folder.name
     run_config = {**job.run_config, "output-dir": str(job.folder.parent)}
@@ -100,8 +95,25 @@ def run(job: Job) -> Ran:
         round(time.perf_counter() - began, 3),
         round(time.process_time() - processor, 3),
         largest_size(),
-        torch.cuda.max_memory_allocated() if cuda else None,
+        torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
     )
+
+
+def forget_size() -> None:
+    """Let the largest sizes be those from now on."""
+    import torch
+
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def largest_gpu_size() -> int | None:
+    """Return the most that torch has reserved on the GPU, in bytes; None without one."""
+    import torch
+
+    return torch.cuda.max_memory_reserved() if torch.cuda.is_available() else None
 
 
 def largest_size() -> int | None:

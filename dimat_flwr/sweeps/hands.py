@@ -56,18 +56,20 @@ def environments(jobs: int, gpus: int) -> list[Mapping[str, str]]:
 
 
 def jobs_that_fit(free: Sequence[int], asked: "Asked") -> int:
-    """Return how many cells fit into the GPUs' memory at a time, at least one; one round of one cell is run for it.
+    """Return how many cells fit into the GPUs' memory at a time, at least one; parts of one cell are run for it.
 
     Args:
         free: bytes that are free on each GPU.
         asked: the sweep, whose cells are taken to need as much as its first.
 
     Raises:
-        SweepError: the round fails.
+        SweepError: the parts fail.
     """
+    needed = 0
     with Crew(environments(1, len(free)), PREPARE) as crew:
-        ((_, rates),) = crew.work("dimat_flwr.sweeps.measuring:measure", [asked.job(asked.grid.cells[0])])
-    if isinstance(rates, Failed):
-        raise SweepError(rates.reason)
-    needed = (rates.gpu_bytes or 0) + _OF_A_PROCESS
-    return max(1, sum(int(_SPARE * bytes) // needed for bytes in free))
+        for part in ("measuring:work", "watching:exchanges"):
+            ((_, found),) = crew.work(f"dimat_flwr.sweeps.{part}", [asked.job(asked.grid.cells[0])])
+            if isinstance(found, Failed):
+                raise SweepError(found.reason)
+            needed = max(needed, found.gpu_bytes or 0)
+    return max(1, sum(int(_SPARE * bytes) // (needed + _OF_A_PROCESS) for bytes in free))

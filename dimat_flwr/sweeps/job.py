@@ -1,5 +1,6 @@
 """What passes between a sweep and its processes: a cell to check or run, and how it went."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +69,12 @@ class Size:
     """What there is to do in a cell, over all of its peers.
 
     Attributes:
+        work: what training and looking at a model cost by: cells in which it is the same cost the same there.
         alone: minibatches trained on before the first exchange.
         steps: those after it.
-        tested: test samples looked at.
+        evaluated: rounds of peers that are evaluated, but for the last one.
+        tests: test samples.
+        recalibrated: training inputs that BatchNorm's statistics are measured on when somebody looks at a merged model.
         mixed: models that take part in merges, a peer's own ones included.
         sent: payloads that cross an edge.
         rounds: of the run.
@@ -78,9 +82,12 @@ class Size:
         messages: exchanges of all peers.
     """
 
+    work: str
     alone: int
     steps: int
-    tested: int
+    evaluated: int
+    tests: int
+    recalibrated: int
     mixed: int
     sent: int
     rounds: int
@@ -89,22 +96,55 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Rates:
-    """What that costs on this machine, in one process: measured in one round.
+class Span:
+    """Seconds that the same thing took, each time in a process of its own or after it was done once: the range."""
+
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> "Span":
+        """Return the range of one measurement or more."""
+        return cls(min(seconds), max(seconds))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a peer's work on its own model costs on this machine, in one process.
 
     Attributes:
-        step: seconds for a minibatch.
-        test: seconds for a test sample.
-        mix: seconds for a model in a merge.
-        payload: bytes of a payload.
+        step: for a minibatch.
+        test: for a test sample.
+        recalibration: for a training input that BatchNorm's statistics are measured on.
         memory_bytes: the largest that the process was; None where the system does not tell.
         gpu_bytes: the most that torch reserved on the GPU; None without one.
         seconds: that measuring took.
     """
 
-    step: float
-    test: float
-    mix: float
+    step: Span
+    test: Span
+    recalibration: Span
+    memory_bytes: int | None
+    gpu_bytes: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """What an algorithm's exchanges cost on this machine, in one process, and what else it does in a round.
+
+    Attributes:
+        mix: for a model in a merge, with all that a message takes beside training and evaluation; nothing where no
+            exchange has an edge.
+        gradients: minibatches in a round for each local step.
+        evaluations: of a round that is evaluated.
+        payload: bytes of a payload.
+        memory_bytes: see ``Work``, as for the others.
+    """
+
+    mix: Span
+    gradients: int
+    evaluations: int
     payload: int
     memory_bytes: int | None
     gpu_bytes: int | None

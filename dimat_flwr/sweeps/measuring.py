@@ -1,158 +1,93 @@
-"""What one round of a cell costs on this machine, and how much there is to do in a whole one; in a process of the crew.
+"""What a peer's work on its own model costs on this machine; in a process of the crew.
 
-The cell is begun as it is, with all its peers, its network and its data, but without training before the first
-exchange, with few minibatches in a round and few test samples; it is ended when its first peer has done round 1.
+Training, evaluation and recalibration are measured without a run: they are the same for all algorithms.
+
+On a processor, the time that counts is the process's own, of one thread: others at work beside it are not in it. On a
+GPU, and with several threads, it is that of the wall's clock.
 """
 
 import shlex
-import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
-from flwr.app import RecordDict
 
 from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.config import Config, load_config
-from dimat_flwr.events import Training
-from dimat_flwr.launch import launch, plan_of
-from dimat_flwr.local import LocalPost
-from dimat_flwr.peer.caches import own_data
-from dimat_flwr.relay import run_relay
-from dimat_flwr.relay.envelope import read_outbox
-from dimat_flwr.sweeps.cell_work import largest_size
-from dimat_flwr.sweeps.job import Job, Rates, Size
-from dimat_flwr.topology.exchange import is_observation
-from dimat_flwr.wire import names
-from dimat_flwr.wire.instruction import Instruction, read_instruction
-from dimat_flwr.wire.report import read_report
+from dimat_flwr.peer.corrected import train_corrected
+from dimat_flwr.peer.learner import Learner
+from dimat_flwr.peer.state import PeerState
+from dimat_flwr.sweeps.cell_work import forget_size, largest_gpu_size, largest_size
+from dimat_flwr.sweeps.job import Job, Span, Work
 
-_STEPS, _TEST_SAMPLES = 3, 100
+ENOUGH_S = 5.0  # of one part: what is done sooner is done again
+_LOOKED_AT = 100  # test samples, and inputs to recalibrate on
 
 
-class _Enough(Exception):  # noqa: N818 - no error: what was to be seen was seen
-    """The first peer has done round 1."""
-
-
-@dataclass
-class _Seen:
-    """Seconds of what was answered: of the latest start, and of the first peer's round 1."""
-
-    start: float = 0.0
-    round: float = 0.0
-    training: float = 0.0
-    steps: int = 0
-    mixed: int = 0
-    payload: int = 0
-    error: str = ""
-
-
-class _Watched(LocalPost):
-    """A post that takes the time of every answer, and ends the run when the first peer has done round 1."""
-
-    def __init__(self, job: Job, run_config: dict[str, str]) -> None:
-        super().__init__(job.peers, run_config, find_conf_dir())
-        self.seen = _Seen()
-
-    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
-        """Let a peer answer; see ``LocalPost``."""
-        began = time.perf_counter()
-        reply = super().answer(peer, kind, content)
-        if kind == names.EXCHANGE_MESSAGE:
-            instruction = read_instruction(content.config_records[names.INSTRUCTION])
-            self._look(instruction, reply, time.perf_counter() - began)
-        return reply
-
-    def _look(self, instruction: Instruction, reply: RecordDict, took: float) -> None:
-        report = read_report(reply.config_records.get(names.REPORT))
-        if report.error:
-            self.seen.error = report.error
-            raise _Enough
-        coming = instruction.next
-        if coming is not None:
-            sizes = [envelope.size for envelope in read_outbox(reply, tuple(coming.readers), coming.round).values()]
-            self.seen.payload = max([self.seen.payload, *sizes])
-        if instruction.round == 0:
-            self.seen.start = took  # the last one counts: the first also loads what all need
-        elif instruction.peer == 0:
-            self.seen.round += took
-            self.seen.mixed += 1 + len(instruction.row.sources) if instruction.row.sources else 0
-            for event in report.events:
-                if isinstance(event, Training):
-                    self.seen.training += event.seconds
-                    self.seen.steps += event.steps
-            if coming is None or coming.round > 1:
-                raise _Enough
-
-
-def measure(job: Job) -> Rates:
-    """Return what the parts of a cell cost.
-
-    Raises:
-        RuntimeError: the round failed.
-        Exception: what ends a run before it.
-    """
+def work(job: Job) -> Work:
+    """Return what a peer's work on its own model costs: on one minibatch, and on some test samples and own inputs."""
     began = time.perf_counter()
-    config = load_config(job.run_config, {}, find_conf_dir())
-    cut = ["training.pretrain_epochs=0", f"dataset.test_samples={_TEST_SAMPLES}", "evaluate.every=1"]
-    if config.training.local_steps is None or config.training.local_steps > _STEPS:
-        cut.append(f"training.local_steps={_STEPS}")
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    with tempfile.TemporaryDirectory() as output:
-        overrides = f"{job.run_config['overrides']} {shlex.join(cut)}"
-        run_config = {**job.run_config, "overrides": overrides, "output-dir": output}
-        post = _Watched(job, run_config)
-        with suppress(_Enough):
-            launch(run_config, find_conf_dir(), job.command, lambda *run: run_relay(post, *run))
-    seen = post.seen
-    if seen.error:
-        raise RuntimeError(f"the round that was to be measured failed:\n{seen.error}")
-    test = seen.start / _TEST_SAMPLES
-    # Before training and after it; what is left is the merge, with the statistics that are measured anew.
-    rest = max(0.0, seen.round - seen.training - 2 * _TEST_SAMPLES * test)
-    return Rates(
-        step=seen.training / max(1, seen.steps),
-        test=test,
-        mix=rest / max(1, seen.mixed),
-        payload=seen.payload,
+    cut = [
+        "training.local_steps=1", f"dataset.test_samples={_LOOKED_AT}", "batchnorm.policy=recalibrate",
+        f"batchnorm.samples={_LOOKED_AT}",
+    ]  # fmt: skip
+    config = load_config(shortened(job, *cut), {}, find_conf_dir())
+    forget_size()
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    learner = Learner(config, PeerState(), peer=0, peers=job.peers, round=1, rounds=1, simulation=True)
+    slots: dict[str, dict[str, torch.Tensor]] = {}
+    own = learner.state_dict()
+
+    def train() -> None:
+        train_corrected(learner, config.correction, lambda name: slots.setdefault(name, {}), None)
+
+    def recalibrate() -> None:
+        learner.adopt(own)
+        learner.state_dict(settled=True)
+
+    if config.training.compile:
+        train()
+    clock = clock_for(config, learner.device)
+    step = _repeated(train, clock)
+    evaluated, inputs = len(config.dataset.load().test_labels), min(_LOOKED_AT, len(learner.data))
+    return Work(
+        step=Span.of(step),
+        test=Span.of([seconds / evaluated for seconds in _repeated(lambda: learner.measure(own), clock)]),
+        recalibration=Span.of([seconds / inputs for seconds in _repeated(recalibrate, clock)]),
         memory_bytes=largest_size(),
-        gpu_bytes=torch.cuda.max_memory_reserved() if cuda else None,
+        gpu_bytes=largest_gpu_size(),
         seconds=round(time.perf_counter() - began, 1),
     )
 
 
-def size(job: Job) -> Size:
-    """Return how much there is to do in a cell.
-
-    Raises:
-        ConfigError: the configuration has faults.
-        DataError: the data are missing.
-    """
-    config = load_config(job.run_config, {}, find_conf_dir())
-    training, plan = config.training, plan_of(config, job.peers, config.rounds)
-    epochs = _minibatches(config, job.peers)
-    steps = job.peers * training.local_steps if training.local_steps is not None else training.local_epochs * epochs
-    acts = [plan[number] for number in range(len(plan)) if not is_observation(plan.name_of(number))]
-    edges = [planned.mixing.edge_count for planned in acts]
-    evaluated = 2 + 2 * (config.rounds // config.evaluate.every)  # at the start, at the end, and around each training
-    tests = len(config.dataset.load().test_labels)
-    return Size(
-        alone=training.pretrain_epochs * epochs,
-        steps=max(0, config.rounds - 1) * steps,  # the last round ends with its merge
-        tested=job.peers * evaluated * tests,
-        mixed=sum(count + job.peers for count in edges if count),
-        sent=sum(edges),
-        rounds=config.rounds,
-        peers=job.peers,
-        messages=len(acts) * job.peers,
-    )
+def _repeated(part: Callable[[], object], clock: Callable[[], float]) -> list[float]:
+    """Return what a part took each time, until it has been done for long enough; but for the first, if it can be."""
+    found: list[float] = []
+    while sum(found) < ENOUGH_S:
+        began = clock()
+        part()
+        found.append(clock() - began)
+    return without_the_first(found)
 
 
-def _minibatches(config: Config, peers: int) -> int:
-    """Return the minibatches of an epoch of all peers."""
-    what = (config.dataset, config.partition, peers, config.seeds.data)
-    own = (own_data(*what, peer, torch.device("cpu")) for peer in range(peers))
-    return sum(data.batches_per_epoch(config.training.batch_size) for data in own)
+def without_the_first(found: list[float]) -> list[float]:
+    """Return what was measured when all was warm, where it was measured twice."""
+    return found[1:] or found
+
+
+def clock_for(config: Config, device: torch.device) -> Callable[[], float]:
+    """Return what tells the time that counts, in seconds; see the module."""
+    if device.type == "cuda":
+        return _after_the_gpu
+    return time.process_time if config.training.threads == 1 else time.perf_counter
+
+
+def _after_the_gpu() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def shortened(job: Job, *words: str) -> dict[str, str]:
+    """Return a cell's run-config with more overrides."""
+    return {**job.run_config, "overrides": f"{job.run_config['overrides']} {shlex.join(words)}"}

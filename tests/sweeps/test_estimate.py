@@ -9,10 +9,12 @@ import pytest
 from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.sweeps import expand, load_definition
 from dimat_flwr.sweeps.cell_work import run
+from dimat_flwr.sweeps.counting import size
 from dimat_flwr.sweeps.estimate import estimate, markdown
 from dimat_flwr.sweeps.job import Job
-from dimat_flwr.sweeps.measuring import measure, size
+from dimat_flwr.sweeps.measuring import work
 from dimat_flwr.sweeps.sweep import Asked
+from dimat_flwr.sweeps.watching import exchanges
 from tests.sweeps.test_sweep import TINY
 
 LONGER = [*TINY[:4], "rounds=3", "training.pretrain_epochs=1", "training.batch_size=50", "evaluate.save_models=false"]
@@ -40,20 +42,40 @@ def test_what_is_counted_is_what_a_run_does(tmp_path, words):
         assert counted.sent == len(list(csv.DictReader(file)))
     mixed = [event for event in events if event["event"] == "merge"]
     assert counted.mixed == sum(len(event["weights"]) for event in mixed)
-    evaluated = [event for event in events if event["event"] in ("evaluation", "final")]
-    samples = load_test_samples()
-    assert abs(counted.tested - len(evaluated) * samples) <= counted.peers * samples, "to within one evaluation"
+    between = [event for event in events if event["event"] == "evaluation" and 0 < event["round"] < counted.rounds]
+    assert counted.evaluated == len({(event["round"], event["peer"]) for event in between})
+    assert counted.tests == load_test_samples()
 
 
-def test_one_round_is_measured_and_nothing_of_it_stays(tmp_path, monkeypatch):
+def test_what_a_peer_does_on_its_own_is_measured():
+    found = work(job("peers=2", "dataset.test_samples=110"))
+    for span in (found.step, found.test, found.recalibration):
+        assert 0 < span.least <= span.most
+    assert found.gpu_bytes is None or found.gpu_bytes > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "gradients", "evaluations"),
+    [
+        (("algorithm=dimat",), 1, 2),
+        (("algorithm=cdsgd", "training.local_steps=1"), 1, 1),
+        (("algorithm=cga", "training.local_steps=1"), 3, 2),
+    ],
+    ids=str,
+)
+def test_rounds_are_watched_and_nothing_of_them_stays(tmp_path, monkeypatch, words, gradients, evaluations):
+    """Of three peers on a ring, whoever steps along cross-gradients takes its own and two of its neighbours'."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    rates = measure(job("peers=2", "dataset.test_samples=110"))
-    assert rates.step > 0
-    assert rates.test > 0
-    assert rates.mix >= 0
-    assert rates.payload > 400
-    assert rates.gpu_bytes is None or rates.gpu_bytes > 0
+    found = exchanges(job("peers=3", *words))
+    assert 0 < found.mix.least <= found.mix.most
+    assert found.payload > 400
+    assert (found.gradients, found.evaluations) == (gradients, evaluations)
     assert not list(tmp_path.iterdir())
+
+
+def test_who_never_exchanges_is_watched_for_a_round():
+    found = exchanges(job("peers=2", "algorithm=local_only", "rounds=100000"))
+    assert (found.mix.most, found.gradients, found.evaluations) == (0, 1, 1)
 
 
 @pytest.mark.slow
@@ -63,9 +85,11 @@ def test_every_kind_of_cell_is_measured_once():
     said = []
     found = estimate(Asked("grid", definition, grid, "", {}), 2, 0, said.append)
     assert [(one.kind, one.cells) for one in found] == [({"peers": 2}, 4), ({"peers": 3}, 4)]
-    assert "8 cells of 2 kinds" in said[0]
-    assert [line.split()[0] for line in said[1:]] == ["1/2", "2/2"]
-    assert all(one.seconds > 0 and one.sent_bytes > 0 and one.disk_bytes > 0 for one in found)
+    assert said[0].startswith("8 cells of 2 kinds; peers train and are evaluated in 1 ways")
+    assert [line.split(" measured")[0] for line in said[1:]] == [
+        "work of a peer: 1/2", "work of a peer: 2/2", "exchanges: 1/2", "exchanges: 2/2",
+    ]  # fmt: skip
+    assert all(0 < one.seconds.least <= one.seconds.most and one.sent_bytes > 0 and one.disk_bytes > 0 for one in found)
     assert "| peers=3 | 4 |" in markdown(found, 2)
 
 
