@@ -27,7 +27,10 @@ class Flaky(FunctionGrid):
     def __init__(self, error: Exception | None = None) -> None:
         super().__init__({7: lambda message: Message(RecordDict(), reply_to=message)})
         self._retry_invoker = make_simple_http_retry_invoker()
-        self._retry_invoker.jitter = lambda _: 0.0
+        self._retry_invoker.jitter, self._retry_invoker.should_giveup = (
+            lambda _: 0.0,
+            None,
+        )  # Flower 1.40 gives up at 502
         self.breaks, self.error, self.pushed = 0, error or httpx.ConnectError("connection refused"), 0
 
     def _call(self) -> None:
