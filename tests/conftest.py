@@ -3,7 +3,7 @@
 import gc
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import torch
@@ -30,10 +30,31 @@ def pytest_runtestloop() -> None:
     gc.enable()
 
 
+@pytest.hookimpl(wrapper=True, optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> Generator[None, int, int]:
+    """Have one process more than ``-n auto`` has where tests wait for Flower's processes, so that no core does."""
+    cores = yield
+    return cores if "not slow" in config.option.markexpr else cores + 1
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what waits long, so that it is not left for the end, when nothing is there to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("waits") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _blank_plots() -> Iterator[None]:
     """Leave plots blank, a fifth of the time of a small run, but for tests/records and what runs in other processes."""
     with pytest.MonkeyPatch.context() as patch:
         for plot in ("plot_accuracy", "plot_topology"):
             patch.setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced() -> Iterator[None]:
+    """Do not wait for the disk, but in other processes: what the system was given, it has, unless its power goes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
         yield

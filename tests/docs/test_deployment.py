@@ -126,6 +126,7 @@ def test_a_device_s_keys_are_kept_and_for_its_owner(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.waits
 def test_the_trial_runs_word_for_word(tmp_path: Path) -> None:
     """The section's blocks in one shell, at the root of the clone; only the folder and the port are others'."""
     script = "\n".join(blocks(section(TEXT, "On one machine first"), "bash"))

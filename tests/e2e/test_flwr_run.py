@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tests.e2e.processes import simulating_superlink
 from tests.in_process_app import run_app
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.waits]
 ROOT = Path(__file__).resolve().parents[2]
 FEDERATION = "num-supernodes=5 client-resources-num-cpus={cpus}"
 

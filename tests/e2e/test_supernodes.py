@@ -11,6 +11,7 @@ from tests.e2e.federation import Federation
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.waits,
     pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc"),
 ]
 
