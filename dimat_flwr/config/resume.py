@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from dimat_flwr.config.compose import RESUME
 from dimat_flwr.config.errors import ConfigError
@@ -67,9 +69,16 @@ def require_same(before: str, now: str) -> None:
         now: that which it would go on with.
 
     Raises:
-        ConfigError: they differ in what its numbers depend on.
+        ConfigError: they differ in what its numbers depend on, or that of before is damaged.
     """
-    old, new = (flat(text) for text in (before, now))
+    try:
+        old, new = flat(before), flat(now)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(
+            [f"config.yaml of the run cannot be read any more; bring a copy back: {' '.join(str(error).split())}"]
+        ) from error
+    if not isinstance(old.get("rounds"), int):
+        raise ConfigError([f"config.yaml of the run is damaged: rounds is {old.get('rounds')!r}; bring a copy back"])
     problems = [
         f"'{key}' was {old.get(key)!r} and would be {new.get(key)!r}"
         for key in sorted(old.keys() | new.keys())

@@ -95,11 +95,16 @@ class ContinuedFolder(RunFolder):
 
     def introductions(self) -> dict[int, str]:
         """Return place -> what its peer said of itself when the run began; empty where nobody signed."""
+        from dimat_flwr.security.identity import read_introduction  # brings cryptography
+
         path = self.path / INTRODUCTIONS_FILE
         if not path.exists():
             return {}
         try:
-            return {int(place): str(text) for place, text in json.loads(path.read_text(encoding="utf-8")).items()}
+            found = {int(place): str(text) for place, text in json.loads(path.read_text(encoding="utf-8")).items()}
+            for text in found.values():
+                read_introduction(text)
+            return found
         except (OSError, ValueError, AttributeError) as error:
             raise RecordsError(f"cannot read {path}, by which the peers of the run know each other: {error}") from error
 

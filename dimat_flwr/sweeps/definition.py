@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from yaml import YAMLError
 
 from dimat_flwr.component import STRICT
+from dimat_flwr.records.sweep.read import METRICS
 from dimat_flwr.sweeps.errors import SweepError
 
 FOLDER = "sweep"  # below conf/
@@ -31,7 +32,7 @@ class Told:
     Attributes:
         values: key -> value of those cells; no seed, as it is a mean over seeds.
         source: where it stands.
-        metric: a key of a run's summary, or ``gpu_bytes``; None with ``text``.
+        metric: one of ``records.sweep.METRICS``; None with ``text``.
         value: the figure, in the metric's unit.
         std: its standard deviation, None where the paper tells none.
         text: what it says in words, where it tells no figure.
@@ -91,6 +92,7 @@ class Definition:
             ("needs_gpu", self.needs_gpu, set(self.scales)),
             ("labels", self.labels, keys),
             ("paper", [key for told in self.paper for key in told.values], keys),
+            ("metric of paper", [told.metric for told in self.paper if told.metric], set(METRICS)),
         ):
             if unknown := dict.fromkeys(name for name in names if name not in there):
                 raise ValueError(

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from statistics import mean, stdev
 
 import pytest
@@ -162,6 +163,16 @@ def test_of_a_sweep_that_was_killed_no_cell_is_said_to_run(tmp_path):
     _, table = draw_sweep(folder)
     assert "1 of 3 (1 interrupted, 1 running)" in table
     assert "interrupted: no sign of life since 2026-01-01" in table
+
+
+def test_a_cell_whose_folder_is_gone_is_named_and_the_others_are_reported(tmp_path):
+    folder = write_sweep(tmp_path / "toy", {"algorithm": ["dimat"], "seed": [0, 1, 2]})
+    shutil.rmtree(folder / "cells" / f"{1:024x}")
+    (folder / "cells" / f"{2:024x}" / "summary.json").write_text("{")
+    sweep, table = draw_sweep(folder)
+    assert [cell.status for cell in sweep.cells] == ["completed", "missing", "unreadable"]
+    assert "1 of 3 (1 missing, 1 unreadable)" in table
+    assert f"missing: there is no cells/{1:024x}/summary.json; run the sweep again" in table
 
 
 def test_the_command_tells_a_sweep_from_a_run(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from flwr.app import RecordDict
 
 from dimat_flwr.config import ConfigError
-from dimat_flwr.records import RecordsError
+from dimat_flwr.records import ContinuedFolder, RecordsError
 from dimat_flwr.relay import PlanError, SetupError
 from tests.resume.interrupted import Unequal, cut_off, go_on, run, settings_of
 
@@ -111,3 +111,19 @@ def test_a_run_without_checkpoints(tmp_path: Path) -> None:
 def test_a_run_that_is_complete(tmp_path: Path) -> None:
     whole = run(settings_of(tmp_path, **CHOICES)).folder
     assert "the run is complete, all peers have done its 6 rounds" in refused(whole, SetupError)
+
+
+@pytest.mark.parametrize("damage", ["topology: [", "seed: *a", "\tx", "rounds: 6.5", "rounds: ${nope}"])
+def test_a_configuration_that_cannot_be_read_any_more(folder: Path, damage: str) -> None:
+    before = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(before.replace("rounds: 6", damage))
+    said = refused(folder, ConfigError)
+    assert "config.yaml of the run" in said
+    assert "bring a copy back" in said
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"1": "sign:x:y"}', '{"one": ""}', '{"1": 3}'])
+def test_introductions_that_cannot_be_read_any_more(folder: Path, text: str) -> None:
+    (folder / "introductions.json").write_text(text)
+    with pytest.raises(RecordsError, match=r"cannot read .*introductions\.json"):
+        ContinuedFolder(folder).introductions()

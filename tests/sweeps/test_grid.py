@@ -126,6 +126,7 @@ WRONG = [
     ('grid: {seed: "0,1"', "is no YAML: .*flow mapping"),
     ("defaults: [nope]\ngrid: {}", "Could not load 'nope'"),
     ("grid: {}\nneeds_gpu: [big]", "needs_gpu names big, of which the sweep has none; it has full"),
+    ("grid: {}\npaper: [{values: {}, source: x, metric: final_acuracy, value: 1.0}]", "names final_acuracy"),
     ("grid: {}\nlabels: [compat]", "labels names compat"),
     (
         "grid: {seed: 0}\npaper: [{values: {algoritm: x}, text: a, source: b}]",

@@ -16,6 +16,13 @@ from dimat_flwr.records.timeline import TIMELINE_FILE, read_timeline
 SWEEP_FILE = "sweep.json"
 SEED = "seed"  # the axis over which cells are averaged
 STATUSES = ("completed", "failed", "pending", "running")
+_FACTS = ("seconds", "memory_bytes", "gpu_bytes")  # that sweep.json has of a cell
+_LOSS = "final_loss"  # the mean of the peers' in a run's summary
+# What ``Cell.measured`` finds something under; the others are figures of a run's summary.
+METRICS = (
+    *("final_accuracy", "final_accuracy_spread", _LOSS, "bytes_total", "instrument_bytes_total", "wall_seconds"),
+    *("first_training_seconds", "spectral_gap", "contraction", "problems_total", *_FACTS),
+)
 
 Scalar = str | int | float | bool | None
 
@@ -27,7 +34,8 @@ class Cell:
     Attributes:
         folder: of the run, below the sweep's.
         values: key -> value, of all that the sweep varies and fixes.
-        status: one of ``STATUSES``, or ``incomplete``, ``interrupted`` and the like where the run's own record says so.
+        status: one of ``STATUSES``, or ``incomplete``, ``interrupted`` and the like where the run's own record says so;
+            ``missing`` or ``unreadable`` where a completed run's record is no more.
         reason: why it failed.
         facts: what sweep.json says of it besides, such as ``seconds``, ``memory_bytes`` and ``gpu_bytes``.
         summary: of its run; None while there is none to read.
@@ -48,7 +56,7 @@ class Cell:
             return None
         found = self.facts.get(metric)
         found = self.summary.get(metric) if found is None else found
-        if metric == "final_loss":
+        if metric == _LOSS:
             losses = [final["loss"] for final in self.summary["final"] if final["loss"] is not None]
             found = float(np.mean(losses)) if losses else None
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
@@ -109,7 +117,7 @@ def read_sweep(folder: Path) -> Sweep:
     """Return the sweep in a folder, with the runs of those of its cells that there are.
 
     Raises:
-        RecordsError: sweep.json cannot be read or says something else than a sweep, or a completed cell has no run.
+        RecordsError: sweep.json cannot be read or says something else than a sweep.
     """
     path = folder / SWEEP_FILE
     try:
@@ -143,12 +151,17 @@ def _cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
         values=dict(entry["values"]),
         status=status,
         reason=entry.get("reason"),
-        facts={key: entry.get(key) for key in ("seconds", "memory_bytes", "gpu_bytes")},
+        facts={key: entry.get(key) for key in _FACTS},
     )
     run = folder / where
-    if status == "pending" or (status != "completed" and not (run / SUMMARY_FILE).exists()):
-        return cell
-    summary = load_summary(run)
+    if status == "pending" or not (run / SUMMARY_FILE).exists():
+        if status != "completed":
+            return cell
+        return replace(cell, status="missing", reason=f"there is no {where}/{SUMMARY_FILE}; run the sweep again")
+    try:
+        summary = load_summary(run)
+    except RecordsError as error:
+        return replace(cell, status="unreadable", reason=str(error))
     # A sweep that was killed says for ever that its cells run. And a run may have lost something: no cell like others.
     if status in ("completed", "running") and summary["status"] != status:
         if summary["status"] == "completed":
