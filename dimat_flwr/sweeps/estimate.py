@@ -98,11 +98,12 @@ def markdown(estimates: list[Estimate], jobs: int) -> str:
             f"| {name} | {one.cells} | {one.round_seconds:.1f} | {_between(one.seconds, one.cells)} | "
             f"{readable_bytes(one.sent_bytes / one.cells)} | {memory} | {gpu} |"
         )
-    whole = Span(sum(one.seconds.least for one in estimates), sum(one.seconds.most for one in estimates))
+    whole = Span(sum(one.seconds.least for one in estimates), sum(one.seconds.median for one in estimates))
     room = readable_bytes(sum(one.disk_bytes for one in estimates))
     lines.append(
         f"\nin all {_between(whole, 1)} of one process, {_between(whole, jobs)} with {jobs} at a time on this machine; "
-        f"{room} on disk\nfrom the shortest to the longest that the same parts took when they were measured"
+        f"{room} on disk\nthe shorter time is by the fastest repetition of each part that was measured, the longer by "
+        "their median"
     )
     return "\n".join(lines)
 
@@ -111,7 +112,7 @@ def _joined(works: Sequence[Work]) -> Work:
     """Return what the same work costs, of what several processes found at the same time."""
 
     def span(spans: list[Span]) -> Span:
-        return Span(min(one.least for one in spans), max(one.most for one in spans))
+        return Span(min(one.least for one in spans), max(one.median for one in spans))
 
     return Work(
         step=span([work.step for work in works]),
@@ -126,7 +127,7 @@ def _joined(works: Sequence[Work]) -> Work:
 def _of_a_kind(kind: dict[str, object], sizes: list[Size], works: dict[str, Work], passed: Exchanges) -> Estimate:
     done = [works[size.work] for size in sizes]
     seconds, rounds = [], []
-    for end in ("least", "most"):
+    for end in ("least", "median"):
         found = [_seconds(size, work, passed, end) for size, work in zip(sizes, done, strict=True)]
         seconds.append(sum(alone + after for alone, after in found))
         rounds.append(sum(after / max(1, size.rounds) for (_, after), size in zip(found, sizes, strict=True)))
@@ -173,8 +174,8 @@ def _results(crew: Crew, function: str, tasks: list[Job], say: Callable[[str], N
 
 
 def _between(span: Span, parts: int) -> str:
-    least, most = readable_time(span.least / parts), readable_time(span.most / parts)
-    return least if least == most else f"{least} to {most}"
+    least, median = readable_time(span.least / parts), readable_time(span.median / parts)
+    return least if least == median else f"{least} to {median}"
 
 
 def _largest(*sizes: int | None) -> int | None:

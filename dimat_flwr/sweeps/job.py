@@ -1,5 +1,6 @@
 """What passes between a sweep and its processes: a cell to check or run, and how it went."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,15 +98,15 @@ class Size:
 
 @dataclass(frozen=True)
 class Span:
-    """Seconds that the same thing took, each time in a process of its own or after it was done once: the range."""
+    """Seconds that the same thing took, done several times: those of the fastest time, and the median."""
 
     least: float
-    most: float
+    median: float
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> "Span":
-        """Return the range of one measurement or more."""
-        return cls(min(seconds), max(seconds))
+        """Return what one measurement or more say."""
+        return cls(min(seconds), statistics.median(seconds))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from dimat_flwr.peer.state import PeerState
 from dimat_flwr.sweeps.cell_work import forget_size, largest_gpu_size, largest_size
 from dimat_flwr.sweeps.job import Job, Span, Work
 
-ENOUGH_S = 5.0  # of one part: what is done sooner is done again
+ENOUGH_S = 2.0  # of one part: what is done sooner is done again
 _LOOKED_AT = 100  # test samples, and inputs to recalibrate on
 
 
