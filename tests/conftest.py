@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _blank_plots() -> Iterator[None]:
-    """Leave plots blank, a fifth of the time of a small run, but for tests of the plots and what runs in other processes."""
+    """Leave plots blank, a fifth of the time of a small run, but for tests of plots and in other processes."""
     with pytest.MonkeyPatch.context() as patch:
         for plot in ("plot_accuracy", "plot_topology"):
             patch.setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
