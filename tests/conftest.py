@@ -6,10 +6,9 @@ import tempfile
 from collections.abc import Generator, Iterator
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 
-from dimat_flwr.records import report_page
+# Nothing slow is imported here: xdist's own process, which runs no test, would do so before it starts those that do.
 
 gc.disable()  # until the tests begin: of all that is imported and collected nothing is garbage
 # A loaded machine is slow, not wrong; and a failure must come again when the test is run again.
@@ -17,7 +16,6 @@ settings.register_profile(
     "dimat", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("dimat")
-torch.set_num_threads(1)
 # What is kept per machine is kept for one test run only, also by the processes that a test starts.
 _CACHE = tempfile.TemporaryDirectory(prefix="dimat-flwr-tests-")
 os.environ["XDG_CACHE_HOME"] = _CACHE.name
@@ -44,8 +42,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _blank_plots() -> Iterator[None]:
-    """Leave plots blank, a fifth of the time of a small run, but for tests/records and what runs in other processes."""
+    """Leave plots blank, a fifth of the time of a small run, but for tests of plots and in other processes."""
+    from dimat_flwr.records import report_page
+
     with pytest.MonkeyPatch.context() as patch:
         for plot in ("plot_accuracy", "plot_topology"):
             patch.setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))

@@ -197,10 +197,10 @@ def _unknown_path(override: Override, base: DictConfig) -> list[str]:
 def _compose(choices: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
     """Return what the choices make, to be read only, and the choice made in each group that has one."""
     folder = conf_dir.resolve()
-    return _composed(tuple(choices), folder, _state(folder))
+    return _composed(tuple(choices), folder, state_of(folder))
 
 
-def _state(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
+def state_of(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when any file of ``conf/`` does."""
     stats = [(path, path.stat()) for path in sorted(conf_dir.rglob("*.yaml"))]
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)

@@ -1,19 +1,17 @@
 """A place where the files that the documentation shows are laid out as if they were part of the repository."""
 
-import importlib
 import logging
 import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from tests.docs.laying_out import LayOut, laying_out
 from tests.in_process_app import ROOT
 
-LayOut = Callable[[Mapping[str, str]], None]
 Start = Callable[[list[str]], tuple[int, dict[str, Any]]]
 
 
@@ -23,28 +21,10 @@ def conf_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def lay_out(tmp_path: Path, conf_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LayOut]:
+def lay_out(tmp_path: Path, conf_dir: Path) -> Iterator[LayOut]:
     """Return what writes files under the temporary folder and makes their modules importable by the names shown."""
-    before = set(sys.modules)
-
-    def write(files: Mapping[str, str]) -> None:
-        monkeypatch.syspath_prepend(str(tmp_path))
-        for name, content in files.items():
-            path = tmp_path / name
-            assert not (ROOT / name).exists(), f"{name} is shown as new, but it is there already"
-            assert not path.exists(), f"{name} is shown twice"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(content, encoding="utf-8")
-            folder = Path(name).parent
-            if folder.parts[0] == "dimat_flwr":
-                package = importlib.import_module(".".join(folder.parts))
-                monkeypatch.setattr(package, "__path__", [*package.__path__, str(path.parent)])
-        importlib.invalidate_caches()
-
-    yield write
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "") or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+    with laying_out(tmp_path) as write:
+        yield write
 
 
 @pytest.fixture

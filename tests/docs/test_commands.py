@@ -4,10 +4,11 @@ import csv
 import importlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import typer
 
 from dimat_flwr.config import GROUPS, load_config
 from dimat_flwr.config.choice import build_choice
+from tests.docs.laying_out import laying_out
 from tests.docs.markdown import ROOT, blocks, commands, read, section, shown_files
 
 DOCUMENTS = [
@@ -30,9 +32,18 @@ RUN_CONFIG = tomllib.loads(read("pyproject.toml"))["tool"]["flwr"]["app"]["confi
 COMMANDS = [words for document in DOCUMENTS[:2] for words in commands(read(document))]
 
 
-@pytest.fixture
-def examples(lay_out: Callable[[dict[str, str]], None]) -> None:
-    lay_out(shown_files(read("CONTRIBUTING.md")))
+@pytest.fixture(scope="module")
+def conf_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder for all tests here, so that what is composed from it is composed once."""
+    return Path(shutil.copytree(CONF, tmp_path_factory.mktemp("commands") / "conf"))
+
+
+@pytest.fixture(scope="module")
+def examples(conf_dir: Path) -> Iterator[None]:
+    """Lay out all that CONTRIBUTING.md shows."""
+    with laying_out(conf_dir.parent) as write:
+        write(shown_files(read("CONTRIBUTING.md")))
+        yield
 
 
 def test_there_are_commands() -> None:

@@ -95,32 +95,28 @@ def test_dimat_merges_where_weight_averaging_does_not_and_both_get_there(
 
 
 def test_the_same_seed_gives_the_same_values_whoever_ran_the_peers(flower: dict[str, str], tmp_path: Path) -> None:
-    """One worker, two, eight, and no Ray at all: the same lines, the same models to the last bit."""
+    """One worker for all, one for each, and no Ray at all: the same lines, the same models to the last bit."""
     short = "training.pretrain_epochs=3 training.local_epochs=1 dataset.train_samples=500"
     settings: dict[str, Any] = {"algorithm": "dimat", "rounds": 3, "overrides": short}
     local = values(run_app(tmp_path / "local", 5, **settings).folder)
     assert sum('"event": "merge"' in line for line in local) == 15
-    for name, workers in {"one": {"cpus": 2}, "two": {}, "eight": {"more": "init-args-num-cpus=8"}}.items():
+    for name, workers in {"one": {"cpus": 2}, "five": {"more": "init-args-num-cpus=5"}}.items():
         printed, folder = flwr_run(flower, tmp_path / name, **workers, **settings)
         assert folder is not None, printed
         assert values(folder) == local, name
 
 
-def test_an_algorithm_brings_the_defaults_that_it_needs(flower: dict[str, str], tmp_path: Path) -> None:
+def test_sealed_payloads_pass_through_flower_and_change_nothing(flower: dict[str, str], tmp_path: Path) -> None:
+    """By an algorithm that brings defaults of its own, which Flower's empty run-config leaves as they are."""
     quick = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
-    printed, folder = flwr_run(flower, tmp_path, algorithm="sgp", topology="exponential", rounds=2, overrides=quick)
+    settings: dict[str, Any] = {"algorithm": "sgp", "topology": "exponential", "rounds": 2}
+    sealed = f"{quick} security.sign=true security.seal=true"
+    printed, folder = flwr_run(flower, tmp_path / "sealed", **settings, overrides=sealed)
     assert folder is not None, printed
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "completed"
     assert summary["optimizer"] == "sgd"
-
-
-def test_sealed_payloads_pass_through_flower_and_change_nothing(flower: dict[str, str], tmp_path: Path) -> None:
-    quick = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
-    sealed = f"{quick} security.sign=true security.seal=true"
-    printed, folder = flwr_run(flower, tmp_path / "sealed", algorithm="weight_averaging", rounds=2, overrides=sealed)
-    assert folder is not None, printed
-    plain = run_app(tmp_path / "plain", 5, algorithm="weight_averaging", rounds=2, overrides=quick).folder
+    plain = run_app(tmp_path / "plain", 5, **settings, overrides=quick).folder
     notes = [line for line in values(folder) if '"event": "note"' in line]
     assert len(notes) == 5, "every peer says that its keys were made up"
     assert [line for line in values(folder) if line not in notes] == values(plain)

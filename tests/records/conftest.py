@@ -7,9 +7,9 @@ from dimat_flwr.records.accuracy_plot import plot_accuracy
 from dimat_flwr.records.topology_plot import plot_topology
 
 
-@pytest.fixture(autouse=True)
-def _drawn(monkeypatch):
-    """Draw plots in earnest here."""
+@pytest.fixture
+def drawn(monkeypatch):
+    """Draw plots in earnest."""
     monkeypatch.setattr(report_page, "plot_accuracy", plot_accuracy)
     monkeypatch.setattr(report_page, "plot_topology", plot_topology)
 

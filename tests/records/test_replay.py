@@ -32,6 +32,7 @@ def without_time(summary):
     return {key: value for key, value in summary.items() if key not in ("heartbeat", "wall_seconds", "unread_lines")}
 
 
+@pytest.mark.usefixtures("drawn")
 def test_a_finished_run_comes_out_as_it_was(folder):
     folder.event(Stamped(Final(70.0), 2, 0, "merge"))
     folder.event(Stamped(Failure("gone"), 2, 2, "merge"))

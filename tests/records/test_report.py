@@ -15,6 +15,8 @@ from dimat_flwr.records import RecordsError, RunFolder, draw_report, replay
 from dimat_flwr.records.timeline import Timeline
 from dimat_flwr.records.totals import Totals
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 RING = [[i, (i + s) % 5, 1 / 3] for i in range(5) for s in (1, -1)]
 FACTS = {"algorithm": "dimat", "topology": "ring", "dataset": "digits", "peers": 5, "edges": RING, "spectral_gap": 0.46}
 VOID = {"meta", "img", "br"}

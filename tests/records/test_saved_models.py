@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from benchmarks import score
 from tests.in_process_app import Run, run_app
 
-TINY = "training.pretrain_epochs=2 training.local_epochs=1 dataset.train_samples=400 model.width=1"
+TINY = "training.pretrain_epochs=1 training.local_epochs=1 dataset.train_samples=200 model.width=1"
 
 
 @pytest.mark.parametrize(

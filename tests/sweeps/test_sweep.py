@@ -93,6 +93,7 @@ def test_runs_of_another_grid_stay_and_are_counted(swept):
     assert {path.name for path in (folder / "cells").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_faults_are_told_before_anything_is_run(swept):
     folder, _ = swept
     before = read(folder)
