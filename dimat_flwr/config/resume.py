@@ -58,10 +58,16 @@ def with_news(settings: Scalars, run_config: Scalars) -> dict[str, Any]:
         settings: the run-config that the run had.
         run_config: that of now; what is empty in it stays as it was, and ``overrides`` are added to the old ones. Its
             values win over those.
+
+    Raises:
+        ConfigError: the old overrides are damaged.
     """
     given = {key: value for key, value in run_config.items() if value != "" and key not in (RESUME, "output-dir")}
     old = str(settings.get("overrides", ""))
-    named = {word.lstrip("+").partition("=")[0] for word in shlex.split(old)}
+    try:
+        named = {word.lstrip("+").partition("=")[0] for word in shlex.split(old)}
+    except ValueError as error:
+        raise ConfigError([f"overrides of the run cannot be split into words ({error}): {old}"]) from error
     again = [_override(VALUES[key], value) for key, value in given.items() if VALUES.get(key) in named]
     overrides = " ".join(filter(None, (old, *again, str(given.get("overrides", "")))))
     return {**settings, **given, "overrides": overrides}

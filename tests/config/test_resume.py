@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dimat_flwr.config import load_config
+from dimat_flwr.config import ConfigError, load_config
 from dimat_flwr.config.choice import build_choice
 from dimat_flwr.config.resume import with_news
 from dimat_flwr.topology import Topology
@@ -23,6 +23,8 @@ def test_a_value_given_now_wins_over_an_override_of_before(old: str, folder: str
     later = with_news(before, {"rounds": 6, "overrides": "rounds=7"})
     assert load_config(later, {}, CONF).rounds == 7
     assert with_news(before, {"rounds": "", "overrides": ""})["overrides"] == before["overrides"]
+    with pytest.raises(ConfigError, match="No closing quotation"):
+        with_news({"overrides": "name='x"}, {"rounds": 6})
 
 
 def test_a_part_s_settings_may_hold_quotes_and_spaces() -> None:
