@@ -163,6 +163,12 @@ class _Gathering:
         there = len(seating.taken.keys() - set(self._without))
         are = "peer is" if there == 1 else "peers are"
         told = f"{there} {are} there, the run needs at least {fewest}: {seating.faults()}"
+        if self._facts.resumed and seating.empty:
+            told += (
+                "\nA run that is gone on with needs all peers that have not failed, whatever relay.min_peers is; where a "
+                "device is gone for good, start a new run from the models that this one has saved "
+                "(training.initialization=file)"
+            )
         if self._post.simulation and seating.empty:
             told += f'\nIn a simulation pass --federation-config "num-supernodes={self._facts.peers}"'
         return MembershipError(told)

@@ -95,6 +95,7 @@ def test_the_places_that_nobody_claims_are_named_when_the_time_is_over() -> None
     with pytest.raises(MembershipError, match="nobody is in place 1") as e:
         gathered({1: at(0), 2: at(-1)}, 2, resumed=True, join_timeout=30.0)
     assert "node 2 claims no place" in str(e.value)
+    assert "whatever relay.min_peers is; where a device is gone for good, start a new run" in str(e.value)
     assert "partition-id" in str(e.value)
 
 
