@@ -165,8 +165,8 @@ class _Gathering:
         told = f"{there} {are} there, the run needs at least {fewest}: {seating.faults()}"
         if self._facts.resumed and seating.empty:
             told += (
-                "\nA run that is gone on with needs all peers that have not failed, whatever relay.min_peers is; where a "
-                "device is gone for good, start a new run from the models that this one has saved "
+                "\nA run that is gone on with needs all peers that have not failed, whatever relay.min_peers is; where "
+                "a device is gone for good, start a new run from the models that this one has saved "
                 "(training.initialization=file)"
             )
         if self._post.simulation and seating.empty:
