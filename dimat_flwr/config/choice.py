@@ -1,5 +1,6 @@
 """Building one part by itself, for tools that need no whole run."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +26,7 @@ def build_choice(group: str, name: str, settings: Sequence[str], conf_dir: Path,
     Raises:
         ConfigError: there is no such choice, or the settings do not fit it.
     """
-    overrides = " ".join(f"'{group}.{setting}'" for setting in settings)
+    overrides = shlex.join(f"{group}.{setting}" for setting in settings)
     composed = compose_config({group: name, "overrides": overrides}, {}, conf_dir, GROUPS)
     problems: list[str] = []
     built: Any = build_part(group, base, composed.values[group], problems)

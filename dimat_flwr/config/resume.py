@@ -1,14 +1,16 @@
 """Going on with a run: where it lies, its configuration with what is new, and what may not be new."""
 
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from dimat_flwr.config.compose import RESUME
+from dimat_flwr.config.compose import RESUME, VALUES
 from dimat_flwr.config.errors import ConfigError
 
 # What a run's numbers do not depend on: how long to wait, and where things lie.
@@ -54,11 +56,27 @@ def with_news(settings: Scalars, run_config: Scalars) -> dict[str, Any]:
 
     Args:
         settings: the run-config that the run had.
-        run_config: that of now; what is empty in it stays as it was, and ``overrides`` are added to the old ones.
+        run_config: that of now; what is empty in it stays as it was, and ``overrides`` are added to the old ones. Its
+            values win over those.
+
+    Raises:
+        ConfigError: the old overrides are damaged.
     """
     given = {key: value for key, value in run_config.items() if value != "" and key not in (RESUME, "output-dir")}
-    overrides = " ".join(filter(None, (str(one.get("overrides", "")) for one in (settings, given))))
+    old = str(settings.get("overrides", ""))
+    try:
+        named = {word.lstrip("+").partition("=")[0] for word in shlex.split(old)}
+    except ValueError as error:
+        raise ConfigError([f"overrides of the run cannot be split into words ({error}): {old}"]) from error
+    again = [_override(VALUES[key], value) for key, value in given.items() if VALUES.get(key) in named]
+    overrides = " ".join(filter(None, (old, *again, str(given.get("overrides", "")))))
     return {**settings, **given, "overrides": overrides}
+
+
+def _override(key: str, value: Any) -> str:
+    """Return what sets a key to a value in ``overrides``, where Hydra's own quotes stand within a shell's."""
+    quoted = QuotedString(value, Quote.single).with_quotes() if isinstance(value, str) else value
+    return shlex.quote(f"{key}={quoted}")
 
 
 def require_same(before: str, now: str) -> None:

@@ -17,7 +17,7 @@ from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.wire import names
 
 _REFUSED = "Flower refused the first message to it; is the node still connected?"
-_TRIES = 3  # times that a node is asked whose process has died over it
+_TRIES = 3  # times that a node is asked that goes, or whose process dies, over it
 _log = getLogger("flwr")
 
 
@@ -97,9 +97,11 @@ class _Gathering:
         for node in connected:
             if node in self._since:
                 continue
+            message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
+            if not message_id and self._is_tried_again(node):
+                continue  # it may have gone since the look, and is a new one when it is back
             self._since[node] = now
             self._gone.discard(node)
-            message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
             if message_id:
                 self._asked[message_id] = node
             else:
@@ -109,15 +111,18 @@ class _Gathering:
         node = self._asked.pop(reply.message_id, None)
         if node is None:
             return
-        if reply.content is None and reply.temporary and not self._post.simulation:
-            self._lost[node] += 1
-            if self._lost[node] < _TRIES:  # gone, or its process has died: it is asked anew when it is there
-                del self._since[node]
-                return
+        if reply.content is None and reply.temporary and self._is_tried_again(node):
+            del self._since[node]  # gone, or its process has died: it is asked anew when it is there
+            return
         claim = self._claims[node] = claim_of(node, reply)
         for other in [other for other in self._gone if self._claims[other].place == claim.place]:
             del self._claims[other]
             self._gone.discard(other)
+
+    def _is_tried_again(self, node: int) -> bool:
+        """Whether a node that was lost over the question is asked again; in a simulation nobody goes and comes back."""
+        self._lost[node] += 1
+        return self._lost[node] < _TRIES and not self._post.simulation
 
     def _is_claimed_twice(self, place: int) -> bool:
         return sum(claim.place == place for claim in self._claims.values()) > 1
@@ -159,6 +164,12 @@ class _Gathering:
         there = len(seating.taken.keys() - set(self._without))
         are = "peer is" if there == 1 else "peers are"
         told = f"{there} {are} there, the run needs at least {fewest}: {seating.faults()}"
+        if self._facts.resumed and seating.empty:
+            told += (
+                "\nA run that is gone on with needs all peers that have not failed, whatever relay.min_peers is; where "
+                "a device is gone for good, start a new run from the models that this one has saved "
+                "(training.initialization=file)"
+            )
         if self._post.simulation and seating.empty:
             told += f'\nIn a simulation pass --federation-config "num-supernodes={self._facts.peers}"'
         return MembershipError(told)

@@ -14,6 +14,7 @@ from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
 from dimat_flwr.relay.handshake import answers
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
@@ -85,9 +86,17 @@ def repeat_changes(plan: Plan, events: Iterable[Stamped]) -> None:
     """Bring a run's plan to where its peers' coming and going had brought it, as its record says.
 
     Raises:
-        TopologyError, ScheduleError, PlanError: it cannot be brought there; then the run cannot be gone on with.
+        TopologyError, ScheduleError, PlanError: it cannot be brought there, or the record tells of peers that there are
+            not; then the run cannot be gone on with.
     """
     told = list(events)
+    for stamped in told:
+        changed = [*stamped.event.left, *stamped.event.joined] if isinstance(stamped.event, Redrawn) else []
+        if (place := max([stamped.peer, *changed])) >= plan.peers:
+            raise PlanError(
+                f"metrics.jsonl tells of peer {place}, and the run has peers 0 to {plan.peers - 1}: it is damaged in "
+                f"its line of round {stamped.round} with '{stamped.event.kind}'; bring a copy of it back"
+            )
     vacant = {stamped.peer for stamped in told if isinstance(stamped.event, Vacant)}
     if vacant:
         plan.begin_with([place for place in range(plan.peers) if place not in vacant])

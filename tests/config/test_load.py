@@ -1,11 +1,14 @@
 """The configuration: what is right becomes typed, what is wrong is refused with what is allowed."""
 
+import random
 import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.common.config import parse_config_args
 
 from dimat_flwr.algorithms.registry import available_algorithms
 from dimat_flwr.config import GROUPS, Config, ConfigError, build_network, load_config
@@ -230,6 +233,17 @@ def test_the_command_repeats_what_differs_from_the_defaults() -> None:
     assert command.startswith("flwr run . --stream --federation-config ")
     assert command.endswith("-c \"algorithm='weight_averaging' rounds=3\"")
     assert flwr_command(defaults, ROOT / "pyproject.toml", None) == "flwr run . --stream"
+
+
+def test_the_command_says_to_a_shell_and_to_flower_what_was_said(tmp_path: Path) -> None:
+    draw, odd = random.Random(0), "ab ='\"\\$`!{}[](),.:~\u00e4\t#&|;<>*?-_"
+    given = [{"overrides": "'evaluate.batch_size=${rounds}' \"output_dir='~/a b'\""}, {"name": 'it\'s "x" \\u0041'}]
+    given += [{"overrides": "".join(draw.choices(odd, k=draw.randrange(1, 12)))} for _ in range(500)]
+    commands = [flwr_command(one, ROOT / "pyproject.toml", None) for one in given]
+    script = "\n".join(["flwr() { printf '%s\\0' \"${@: -1}\"; }", *commands])
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path)
+    said = done.stdout
+    assert [parse_config_args([word]) for word in said.split("\0")[:-1]] == given
 
 
 def test_every_algorithm_says_what_it_is() -> None:

@@ -192,7 +192,11 @@ def test_the_command_tells_a_sweep_from_a_run(tmp_path):
         ({"cells": [{"folder": "../x", "values": {}, "status": "pending"}]}, "lies elsewhere"),
         ({"cells": [{"folder": "/x", "values": {}, "status": "pending"}]}, "lies elsewhere"),
         ({"cells": [{"folder": "x", "values": {}, "status": "odd"}]}, "unknown status"),
-        ({"cells": [{"folder": "x", "values": {}, "status": "completed"}]}, "cannot read"),
+        ({"cells": [{"folder": "x", "values": {}, "status": "completed"}]}, "values that no axis has"),
+        (
+            {"cells": [{"folder": "x", "values": dict.fromkeys(AXES, 9), "status": "pending"}]},
+            "values that no axis has",
+        ),
         ({"cells": [{}]}, "not what a sweep writes"),
         ({"axes": []}, "not what a sweep writes"),
     ],

@@ -30,6 +30,7 @@ class Coming:
         self._nodes, self._clock = nodes, clock
         self.asked: list[int] = []
         self.crashes: dict[int, int] = {}
+        self.refused: dict[int, int] = {}  # node -> how many messages to it Flower refuses
 
     def nodes(self) -> list[int]:
         return sorted(node for node, (comes, goes, _) in self._nodes.items() if comes <= self._clock.time < goes)
@@ -37,6 +38,9 @@ class Coming:
     def send(self, node: int, kind: str, content: RecordDict) -> str:
         assert kind == names.SETUP_MESSAGE
         self.asked.append(node)
+        if self.refused.get(node, 0):
+            self.refused[node] -= 1
+            return ""
         return f"{len(self.asked)}:{node}"
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
@@ -62,11 +66,12 @@ def at(place: int, comes: float = 0.0, goes: float = NEVER, **said: Any) -> tupl
 
 def gathered(
     nodes: Mapping[int, tuple[float, float, Report | None]], peers: int, *, without: Sequence[int] = (),
-    resumed: bool = False, crashes: dict[int, int] | None = None, **settings: Any,
+    resumed: bool = False, crashes: dict[int, int] | None = None, refused: dict[int, int] | None = None,
+    **settings: Any,
 ) -> tuple[dict[int, int], Coming, float]:  # fmt: skip
     clock = SimulatedClock()
     post = Coming(nodes, clock)
-    post.crashes = crashes or {}
+    post.crashes, post.refused = crashes or {}, refused or {}
     facts = RunFacts(peers, "run", False, 3, resumed=resumed)
     claims = agree_on_places(post, facts, RelaySettings(peers=peers, **settings), clock, without)
     return {place: claim.node for place, claim in claims.items()}, post, clock.time
@@ -94,6 +99,7 @@ def test_the_places_that_nobody_claims_are_named_when_the_time_is_over() -> None
     with pytest.raises(MembershipError, match="nobody is in place 1") as e:
         gathered({1: at(0), 2: at(-1)}, 2, resumed=True, join_timeout=30.0)
     assert "node 2 claims no place" in str(e.value)
+    assert "whatever relay.min_peers is; where a device is gone for good, start a new run" in str(e.value)
     assert "partition-id" in str(e.value)
 
 
@@ -127,6 +133,15 @@ def test_a_node_whose_process_dies_over_the_question_is_asked_again_and_not_for_
     assert (places, post.asked.count(2)) == ({0: 1, 1: 2}, 3)
     with pytest.raises(SetupError, match="node 2: the ClientApp failed: ClientApp stopped responding"):
         gathered({1: at(0), 2: at(1)}, 2, crashes={2: 3})
+
+
+def test_a_node_that_goes_between_the_look_and_the_question_is_asked_again_and_not_for_ever() -> None:
+    places, post, when = gathered({1: at(0), 2: at(1)}, 2, refused={2: 2})
+    assert (places, post.asked.count(2), when < 10.0) == ({0: 1, 1: 2}, 3, True)
+    places, post, _ = gathered({1: at(0), 2: at(1, goes=0.5), 3: at(1, comes=5.0)}, 2, refused={2: 9})
+    assert (places, post.asked.count(2)) == ({0: 1, 1: 3}, 1)
+    with pytest.raises(SetupError, match="node 2: Flower refused the first message to it"):
+        gathered({1: at(0), 2: at(1)}, 2, refused={2: 3})
 
 
 def test_in_a_simulation_nobody_is_waited_for_once_somebody_is_there() -> None:

@@ -127,3 +127,18 @@ def test_introductions_that_cannot_be_read_any_more(folder: Path, text: str) -> 
     (folder / "introductions.json").write_text(text)
     with pytest.raises(RecordsError, match=r"cannot read .*introductions\.json"):
         ContinuedFolder(folder).introductions()
+
+
+@pytest.mark.parametrize(
+    ("line", "peer"),
+    [
+        ('{"event":"redrawn","round":1,"peer":1,"exchange":"merge","left":[],"joined":[4]}', 4),
+        ('{"event":"redrawn","round":1,"peer":1,"exchange":"merge","left":[7],"joined":[]}', 7),
+        ('{"event":"failure","round":1,"peer":9,"exchange":"merge","error":"x"}', 9),
+        ('{"event":"vacant","round":0,"peer":4,"exchange":"start"}', 4),
+    ],
+)
+def test_a_record_that_tells_of_peers_that_there_are_not(folder: Path, line: str, peer: int) -> None:
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write(line + "\n")
+    assert f"metrics.jsonl tells of peer {peer}, and the run has peers 0 to 3" in refused(folder, PlanError)

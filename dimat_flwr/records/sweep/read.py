@@ -124,12 +124,15 @@ def read_sweep(folder: Path) -> Sweep:
         found = json.loads(path.read_text(encoding="utf-8"))
         cells = [_cell(folder, entry) for entry in found["cells"]]
         paper = [_paper(entry) for entry in found.get("paper", [])]
+        axes = {str(key): list(values) for key, values in found["axes"].items()}
+        if astray := next((cell for cell in cells if not _is_of(cell, axes)), None):
+            raise ValueError(f"the cell {astray.folder!r} has values that no axis has")
         return Sweep(
             name=str(found["name"]),
             scale=str(found.get("scale") or ""),
             title=str(found.get("title") or ""),
             command=str(found.get("command") or ""),
-            axes={str(key): list(values) for key, values in found["axes"].items()},
+            axes=axes,
             fixed=dict(found.get("fixed", {})),
             cells=cells,
             paper=paper,
@@ -168,6 +171,10 @@ def _cell(folder: Path, entry: Mapping[str, Any]) -> Cell:
             return replace(cell, status="completed", summary=summary, times=_times(run, summary))
         return replace(cell, status=summary["status"], reason=summary.get("reason"), summary=summary)
     return replace(cell, summary=summary, times=_times(run, summary))
+
+
+def _is_of(cell: Cell, axes: Mapping[str, list[Scalar]]) -> bool:
+    return all(key in cell.values and cell.values[key] in values for key, values in axes.items())
 
 
 def _times(run: Path, summary: Mapping[str, Any]) -> dict[int, float]:
