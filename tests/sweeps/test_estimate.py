@@ -79,9 +79,11 @@ def test_rounds_are_watched_and_nothing_of_them_stays(hasty, tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def test_who_never_exchanges_is_watched_for_a_round():
-    found = exchanges(job("peers=2", "algorithm=local_only", "rounds=100000"))
+def test_who_never_exchanges_is_watched_for_a_round(caplog):
+    found = exchanges(job("peers=2", "algorithm=local_only", "rounds=20"))
     assert (found.mix.median, found.gradients, found.evaluations) == (0, 1, 2)
+    assert "2 peers are ready" in caplog.text
+    assert "round 2/20" not in caplog.text
 
 
 @pytest.mark.slow
