@@ -5,7 +5,8 @@
 Everybody is everybody's neighbour. Rows are attacks, columns aggregations: final accuracy on all test samples in
 percent, the mean over the honest peers, and of that mean and standard deviation over the seeds. The CSV file has a line
 for each run, written when it is done. Liars publish, in every exchange, what an attack makes of the models that they
-would have published:
+would have published. What is lost with their data, whatever anybody does, rows tell in which they publish nothing and
+the others average:
 
 * ``flip``: -4 x;  ``noise``: x + 10 z, z normal with the standard deviation of x tensor by tensor
 * ``shift``: two that collude publish one model, the honest peers' mean and 20 of their standard deviations in each
@@ -64,19 +65,25 @@ def shift(own: Mapping[str, Tensor], honest: list[Mapping[str, Tensor]], rng: to
     return found
 
 
+SILENCE = "silence"
 ATTACKS: dict[str, Attack | None] = {"none": None, "flip": flip, "noise": noise, "shift": shift}
 
 
-def liars(attack: Attack | None, peers: int, count: int) -> Intercept:
-    """Return what lets the last ``count`` of so many peers publish what an attack makes of their models."""
+def liars(kind_of_lie: str, peers: int, count: int) -> Intercept:
+    """Return what lets the last ``count`` of so many peers publish what an attack makes of their models, or nothing."""
+    attack = None if kind_of_lie == SILENCE else ATTACKS[kind_of_lie]
     latest: dict[int, Mapping[str, Tensor]] = {}
     rng = torch.Generator().manual_seed(0)
     honest = range(peers - count)
 
     def intercept(peer: int, kind: str, reply: RecordDict) -> RecordDict:
-        if attack is None or OUT not in reply:
+        if OUT not in reply:
             return reply
-        own = load(from_record(reply[OUT]))
+        if kind_of_lie == SILENCE and peer not in honest:
+            del reply[OUT]
+        if attack is None:
+            return reply
+        own = dict(sorted(load(from_record(reply[OUT])).items()))  # safetensors has them in another order each time
         latest[peer] = own
         if peer not in honest:
             lie = attack(own, [latest[j] for j in honest if j in latest], rng)
@@ -86,13 +93,13 @@ def liars(attack: Attack | None, peers: int, count: int) -> Intercept:
     return intercept
 
 
-def run(peers: int, count: int, attack: Attack | None, **run_config: str | int) -> tuple[float, Path]:
+def run(peers: int, count: int, attack: str, **run_config: str | int) -> tuple[float, Path]:
     """Return the honest peers' mean final accuracy in percent, and the run's folder.
 
     Args:
         peers: how many.
         count: how many of them, the last ones, lie.
-        attack: how; None: they do not.
+        attack: how: one of ``ATTACKS``, or ``SILENCE``.
         run_config: Flower's run-config, ``output-dir`` among it.
     """
     conf = find_conf_dir()
@@ -120,9 +127,11 @@ def rules(peers: int, count: int) -> dict[str, str]:
 # Rows: what it is called, peers, liars, attack.
 CASES = [
     ("8 peers, nobody lies", 8, 1, "none"),
+    ("1 of 8 says nothing", 8, 1, SILENCE),
     ("1 of 8, `flip`", 8, 1, "flip"),
     ("1 of 8, `noise`", 8, 1, "noise"),
     ("16 peers, nobody lies", 16, 2, "none"),
+    ("2 of 16 say nothing", 16, 2, SILENCE),
     ("2 of 16, `shift`", 16, 2, "shift"),
 ]
 PARTITIONS = {"iid": "partition=iid", "Dirichlet 0.5": "partition=dirichlet partition.alpha=0.5"}
@@ -134,6 +143,8 @@ SMALL = (
 
 def told(accuracies: Sequence[float]) -> str:
     """Return the mean over the seeds, and where there are several their sample standard deviation."""
+    if not accuracies:
+        return ""
     mean = f"{statistics.mean(accuracies):.1f}"
     return f"{mean} ± {statistics.stdev(accuracies):.1f}" if len(accuracies) > 1 else mean
 
@@ -157,17 +168,19 @@ def main() -> None:
         lines.writerow(("seed", "data", "liars", "aggregation", "accuracy"))
         for seed, (data, partition), case, name in product(chosen.seeds, PARTITIONS.items(), CASES, chosen.only):
             title, peers, count, attack = case
+            if attack == SILENCE and name != "mean":
+                continue
             settings = {
                 "algorithm": "weight_averaging", "topology": "fully_connected", "rounds": chosen.rounds,
                 "output-dir": output, "overrides": f"{SMALL} {partition} {rules(peers, count)[name]}",
             }  # fmt: skip
-            accuracy, _ = run(peers, count, ATTACKS[attack], seed=seed, **settings)
+            accuracy, _ = run(peers, count, attack, seed=seed, **settings)
             found.setdefault((data, title, name), []).append(accuracy)
             lines.writerow((seed, data, title, name, f"{accuracy:.3f}"))
             file.flush()
     print(f"| data | liars | {' | '.join(chosen.only)} |\n| --- | --- |{' ---: |' * len(chosen.only)}")
     for data, (title, *_) in product(PARTITIONS, CASES):
-        print(f"| {data} | {title} | {' | '.join(told(found[data, title, name]) for name in chosen.only)} |")
+        print(f"| {data} | {title} | {' | '.join(told(found.get((data, title, name), [])) for name in chosen.only)} |")
     print(f"\n{time.process_time() - began:.0f} s of a processor core")
 
 
