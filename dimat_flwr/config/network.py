@@ -7,6 +7,7 @@ import torch
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.parts import Config
@@ -61,7 +62,10 @@ def check_network(config: Config, network: nn.Module, device: torch.device) -> N
     finally:
         for module, training in modes:
             module.training = training
-    problems = [f"algorithm: {fault}" for fault in config.algorithm.faults(network)]
+    problems = []
+    if config.batchnorm.frozen and not any(isinstance(module, _BatchNorm) for module in network.modules()):
+        problems.append(f"batchnorm.frozen: model '{chosen['model']}' has no BatchNorm")
+    problems += [f"algorithm: {fault}" for fault in config.algorithm.faults(network)]
     problems += [f"final_merge: {fault}" for fault in config.final_merge.faults(network)]
     if problems:
         raise ConfigError(problems)

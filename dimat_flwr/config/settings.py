@@ -164,10 +164,22 @@ class BatchNormSettings:
     Attributes:
         policy: ``recalibrate``: reset and measured anew on the peer's own training inputs; ``average``: mixed like
             weights; ``keep``: the peer's own ones.
+        frozen: train on the running statistics, which no training changes, instead of each minibatch's own, once
+            pre-training is over. Not with ``recalibrate``, which measures them for evaluation only.
         samples: inputs to recalibrate with (all of the peer's if it has fewer).
         batch_size: inputs per batch of the recalibration.
     """
 
     policy: BatchNormPolicy
+    frozen: bool
     samples: int = Field(ge=2)
     batch_size: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _frozen_where_statistics_are_settled(self) -> Self:
+        if self.frozen and self.policy == "recalibrate":
+            raise ValueError(
+                "frozen is true and policy is 'recalibrate', which measures the statistics for evaluation only: "
+                "training would run on mixed ones that nobody measured; choose policy=keep or average, or frozen=false"
+            )
+        return self

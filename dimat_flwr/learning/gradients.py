@@ -21,6 +21,7 @@ def gradient(
     at: Mapping[str, Tensor] | None = None,
     seed: int,
     precision: Precision = "auto",
+    frozen_batchnorm: bool = False,
 ) -> tuple[dict[str, Tensor], float]:
     """Return the gradient of the mean loss of one minibatch, computed in training mode.
 
@@ -35,6 +36,7 @@ def gradient(
             whole state dict will do. None: at the model's own.
         seed: of the network's own randomness, such as dropout.
         precision: see ``autocast``.
+        frozen_batchnorm: see ``in_mode``.
 
     Returns:
         Name -> gradient (shape of the parameter, detached) for every parameter that requires one (zeros where it has
@@ -45,7 +47,7 @@ def gradient(
     """
     inputs, labels = batch
     parameters: dict[str, Tensor] = {name: own for name, own in model.named_parameters() if own.requires_grad}
-    with in_mode(model, training=True), seeded(seed, inputs.device):
+    with in_mode(model, training=True, frozen_batchnorm=frozen_batchnorm), seeded(seed, inputs.device):
         if at is None:
             with autocast(inputs.device, precision):
                 scores = model(inputs)
@@ -76,6 +78,7 @@ def full_gradient(
     batch_size: int,
     seed: int,
     precision: Precision = "auto",
+    frozen_batchnorm: bool = False,
 ) -> dict[str, Tensor]:
     """Return the gradient of the mean loss over all samples, computed in training mode; nothing in the model changes.
 
@@ -87,6 +90,7 @@ def full_gradient(
         batch_size: see ``PeerData.epoch``.
         seed: of the order and of the network's own randomness.
         precision: see ``autocast``.
+        frozen_batchnorm: see ``in_mode``.
 
     Raises:
         ArithmeticError: it holds NaN or infinity, though the loss may be finite.
@@ -94,7 +98,9 @@ def full_gradient(
     """
     generator, total = torch.Generator().manual_seed(seed), dict[str, Tensor]()
     for batch in data.epoch(batch_size, generator, augment=False):
-        found, _ = gradient(model, task, batch, at=at, seed=seed, precision=precision)
+        found, _ = gradient(
+            model, task, batch, at=at, seed=seed, precision=precision, frozen_batchnorm=frozen_batchnorm
+        )
         share = len(batch[1]) / len(data)
         total = {name: total.get(name, 0) + share * part for name, part in found.items()}
     if not all(bool(torch.isfinite(part).all()) for part in total.values()):

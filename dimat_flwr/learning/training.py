@@ -52,6 +52,7 @@ def train_epochs(
     lr: float | None = None,
     correct: Correction | None = None,
     forward: Callable[[Tensor], Tensor] | None = None,
+    frozen_batchnorm: bool = False,
 ) -> TrainingResult:
     """Train a model in place, in training mode, for whole epochs of shuffled and augmented minibatches.
 
@@ -67,6 +68,7 @@ def train_epochs(
         lr: learning rate of all parameters; None: as the optimizer was built.
         correct: changes the gradients before each step.
         forward: computes the model's scores from its own tensors, such as ``torch.compile`` of it; None: the model.
+        frozen_batchnorm: see ``in_mode``.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end of its epoch.
@@ -74,7 +76,7 @@ def train_epochs(
     trace = _Trace()
     update = _Update(model, optimizer, task, precision, data.device, lr, correct, forward or model)
     seed = int(torch.randint(2**62, (), generator=generator))
-    with in_mode(model, training=True), seeded(seed, data.device):
+    with in_mode(model, training=True, frozen_batchnorm=frozen_batchnorm), seeded(seed, data.device):
         for epoch in range(1, epochs + 1):
             first = trace.steps
             losses = [
@@ -98,6 +100,7 @@ def train_steps(
     lr: float | None = None,
     correct: Correction | None = None,
     forward: Callable[[Tensor], Tensor] | None = None,
+    frozen_batchnorm: bool = False,
 ) -> TrainingResult:
     """Train a model in place on minibatches ``first`` to ``first + steps - 1`` of the sequence that a seed defines.
 
@@ -116,6 +119,7 @@ def train_steps(
         lr: see ``train_epochs``.
         correct: see ``train_epochs``.
         forward: see ``train_epochs``.
+        frozen_batchnorm: see ``in_mode``.
 
     Raises:
         TrainingError: a loss that is not finite; found at the end.
@@ -123,7 +127,7 @@ def train_steps(
     trace = _Trace()
     update = _Update(model, optimizer, task, precision, data.device, lr, correct, forward or model)
     losses = []
-    with in_mode(model, training=True), seeded(seed, data.device):
+    with in_mode(model, training=True, frozen_batchnorm=frozen_batchnorm), seeded(seed, data.device):
         for number in range(first, first + steps):
             batch = data.batch(number, batch_size, seed)
             reseed(derive_seed(seed, round_number=number, purpose="dropout"), data.device)

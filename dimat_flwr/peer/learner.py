@@ -135,7 +135,9 @@ class Learner:
         """See ``algorithms.interface.Peer``."""
         settings = self._config.training
         if settings.local_steps is None:
-            self._train_epochs(settings.local_epochs, correct, pooled=pooled)
+            self._train_epochs(
+                settings.local_epochs, correct, pooled=pooled, frozen_batchnorm=self._config.batchnorm.frozen
+            )
             return
         self._training.steps(self._samples(pooled), settings.local_steps, correct)
         self._changed()
@@ -151,9 +153,16 @@ class Learner:
         """See ``algorithms.interface.Peer``."""
         self._gradients += 1
         seed = derive_seed(self._config.seeds.order, self.peer, self.round, f"gradient {self._gradients}")
-        precision = self._config.training.precision
         with self._training.log.timed(len(batch[1])) as timed:
-            found, timed.loss = gradient(self.model, self._dataset.task, batch, at=at, seed=seed, precision=precision)
+            found, timed.loss = gradient(
+                self.model,
+                self._dataset.task,
+                batch,
+                at=at,
+                seed=seed,
+                precision=self._config.training.precision,
+                frozen_batchnorm=self._config.batchnorm.frozen,
+            )
         if at is None:
             self._changed()  # its statistics took note of the batch
         return found
@@ -176,6 +185,7 @@ class Learner:
             batch_size=self._config.training.batch_size,
             seed=derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient"),
             precision=self._config.training.precision,
+            frozen_batchnorm=self._config.batchnorm.frozen,
         )
 
     def matching_inputs(
@@ -258,9 +268,11 @@ class Learner:
         """Return the peer's own training samples, or all peers'."""
         return caches.everyones_data(self._dataset, self.device) if pooled else self.data
 
-    def _train_epochs(self, epochs: int, correct: Correction | None, *, pooled: bool) -> None:
+    def _train_epochs(
+        self, epochs: int, correct: Correction | None, *, pooled: bool, frozen_batchnorm: bool = False
+    ) -> None:
         if epochs:
-            self._training.epochs(self._samples(pooled), epochs, correct)
+            self._training.epochs(self._samples(pooled), epochs, correct, frozen_batchnorm=frozen_batchnorm)
             self._changed()
 
     @contextmanager

@@ -61,7 +61,9 @@ class LocalTraining:
         """Whether nothing of a sample may show but through training with clipping and noise."""
         return self._config.privacy.noise_multiplier is not None
 
-    def epochs(self, data: PeerData, epochs: int, correct: Correction | None) -> None:
+    def epochs(
+        self, data: PeerData, epochs: int, correct: Correction | None, *, frozen_batchnorm: bool = False
+    ) -> None:
         """Train for whole epochs; in private training for as many steps as cover the samples."""
         settings = self._config.training
         if self.is_private:
@@ -86,6 +88,7 @@ class LocalTraining:
                     lr=self.lr,
                     correct=correct,
                     forward=self._shell.compiled if settings.compile else None,
+                    frozen_batchnorm=frozen_batchnorm,
                 )
             )
 
@@ -110,6 +113,7 @@ class LocalTraining:
                     lr=self.lr,
                     correct=correct,
                     forward=self._shell.compiled if settings.compile else None,
+                    frozen_batchnorm=self._config.batchnorm.frozen,
                 )
             )
         self._state.batches_drawn += steps

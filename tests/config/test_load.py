@@ -133,6 +133,7 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "+optimizer.bogus=1"}, "optimizer.bogus: Unexpected keyword argument"),
         ({"overrides": "optimizer.lr=fast"}, "optimizer.lr: Input should be a valid number"),
         ({"overrides": "optimizer.lr=-1"}, "optimizer.lr: Input should be greater than"),
+        ({"overrides": "batchnorm.frozen=true"}, "batchnorm: frozen is true and policy is 'recalibrate', which"),
         ({"overrides": "training.device=gpu"}, "training.device: "),
         ({"overrides": "seed.x=1"}, "seed is a single value"),
         ({"overrides": "what is this"}, "override 'what' is not of the form key=value"),

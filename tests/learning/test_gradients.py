@@ -79,6 +79,24 @@ def test_gradient_at_a_neighbours_weights_changes_neither():
     assert not any(value.requires_grad for value in given.values())
 
 
+@pytest.mark.parametrize("at", ["own", "neighbour"])
+def test_frozen_batchnorm_takes_its_running_statistics_and_leaves_them(at):
+    model, neighbour = network(0), network(1)
+    neighbour.bn.running_mean.uniform_(-0.5, 0.5)
+    where = model if at == "own" else neighbour
+    state = copy.deepcopy(model.state_dict())
+    expected = copy.deepcopy(where).train()
+    expected.bn.eval()
+    torch.manual_seed(7)
+    nn.functional.cross_entropy(expected(batch()[0]), batch()[1]).backward()
+    given = None if at == "own" else neighbour.state_dict()
+    found, _ = gradient(model, TASK, batch(), at=given, seed=7, frozen_batchnorm=True)
+    for name, tensor in expected.named_parameters():
+        if tensor.grad is not None:
+            torch.testing.assert_close(found[name], tensor.grad, msg=name)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
 def test_what_is_not_given_is_the_models_own():
     mine, neighbour = network(1), network(2)
     head = {name: p for name, p in neighbour.state_dict().items() if name.startswith("head")}

@@ -43,6 +43,39 @@ def state(model):
     return torch.cat([t.flatten().double() for t in model.state_dict().values()])
 
 
+@pytest.mark.parametrize("train", [train_epochs, train_steps])
+def test_frozen_batchnorm_is_an_affine_layer_of_its_running_statistics(train):
+    """Against a network in which BatchNorm is written out with its statistics as constants."""
+    model, data = network(dropout=0.3), digits()
+    norm = model[1]
+    norm.running_mean.uniform_(-0.2, 0.2)
+    norm.running_var.uniform_(0.5, 2)
+    statistics = copy.deepcopy(norm)
+
+    class Written(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.bias = (nn.Parameter(each.detach().clone()) for each in (norm.weight, norm.bias))
+
+        def forward(self, x):
+            mean, var = (each[:, None, None] for each in (statistics.running_mean, statistics.running_var))
+            return (x - mean) / (var + norm.eps).sqrt() * self.weight[:, None, None] + self.bias[:, None, None]
+
+    plain = nn.Sequential(*(Written() if layer is norm else copy.deepcopy(layer) for layer in model))
+    settings = {"epochs": 2, "generator": None} if train is train_epochs else {"first": 1, "steps": 5, "seed": 3}
+    for each, frozen in ((model, True), (plain, False)):
+        if train is train_epochs:
+            settings["generator"] = generator(1)
+        optimizer = Momentum(lr=0.05).build(each.parameters())
+        train(each, data, optimizer, TASK, batch_size=20, frozen_batchnorm=frozen, **settings)
+        assert all(module.training for module in each.modules())  # as it was before
+    for name, tensor in norm.named_buffers():
+        assert torch.equal(tensor, statistics.get_buffer(name)), name
+    for (name, mine), expected in zip(model.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, expected, rtol=1e-4, atol=1e-5, msg=name)
+    assert not torch.allclose(norm.weight, statistics.weight)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("peers", "epochs", "least"), [(1, 6, 96.0), (5, 20, 93.0)], ids=["all data", "a fifth"])
 def test_digits_are_learned(peers, epochs, least):

@@ -194,6 +194,30 @@ def test_batchnorm_policies_differ_only_in_the_statistics(tmp_path: Path) -> Non
         assert same == [not name.endswith(("running_mean", "running_var"))] * 2, name
 
 
+@pytest.mark.parametrize("steps", ["local_epochs=1", "local_steps=2"])
+def test_frozen_statistics_are_those_of_pre_training(tmp_path: Path, steps: str) -> None:
+    """Each peer keeps the statistics that it had before the first exchange, while its weights go on."""
+    words = f"model.width=1 training.{steps} training.pretrain_epochs=1 batchnorm.policy=keep batchnorm.frozen"
+    settings = {"rounds": 2, "algorithm": "weight_averaging"}
+    start = quick(tmp_path / "start", overrides=f"{words}=true", **(settings | {"rounds": 0}))
+    frozen = quick(tmp_path / "frozen", overrides=f"{words}=true", **settings)
+    free = quick(tmp_path / "free", overrides=f"{words}=false", **settings)
+    for name, tensor in start.model(0).items():
+        same = [torch.equal(tensor, run.model(0)[name]) for run in (frozen, free)]
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert same == [True, False], name
+        else:
+            assert same == [False, False], name
+
+
+def test_freezing_is_refused_where_there_is_nothing_to_freeze(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"batchnorm.frozen: model 'mlp' has no BatchNorm"):
+        quick(
+            tmp_path, dataset="breast_cancer", model="mlp",
+            overrides="model.batchnorm=false batchnorm.policy=keep batchnorm.frozen=true",
+        )  # fmt: skip
+
+
 @pytest.mark.slow
 def test_minibatch_steps_continue_where_they_stopped(tmp_path: Path) -> None:
     """Three rounds of 2 local steps without exchange are one round of 6: moments and order of minibatches are kept."""

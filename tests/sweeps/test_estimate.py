@@ -53,8 +53,9 @@ def hasty(monkeypatch):
         monkeypatch.setattr(module, "ENOUGH_S", 0.05)
 
 
-def test_what_a_peer_does_on_its_own_is_measured(hasty):
-    found = work(job("peers=2", "dataset.test_samples=110"))
+@pytest.mark.parametrize("batchnorm", [(), ("batchnorm.policy=keep", "batchnorm.frozen=true")])
+def test_what_a_peer_does_on_its_own_is_measured(hasty, batchnorm):
+    found = work(job("peers=2", "dataset.test_samples=110", *batchnorm))
     for span in (found.step, found.test, found.recalibration):
         assert 0 < span.least <= span.median
     assert found.gpu_bytes is None or found.gpu_bytes > 0
