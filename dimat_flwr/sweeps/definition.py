@@ -68,7 +68,7 @@ class Definition:
         when: condition -> key -> the one value that it has in the cells that the condition holds for. A condition is
             overrides in the same grammar, separated by spaces: ``algorithm=sgp,cdsgd partition=classes`` holds for a
             cell that has one of the values of each; ``scale`` may be asked for, too. Where several hold the later
-            ones win; what is given on the command line wins over all.
+            ones win; what is given on the command line wins over all whose condition does not ask for that very key.
         skip: conditions of cells that are left out.
         needs_gpu: scales that nobody would wait for without one.
         labels: keys of the grid that are no keys of a run's configuration, such as ``compat``; only ``when`` and

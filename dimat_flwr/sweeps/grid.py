@@ -85,7 +85,9 @@ def expand(definition: Definition, words: Sequence[str]) -> Grid:
         if not any(condition.holds(seen) for condition in left_out):
             for condition, changes in rules:
                 if condition.holds(seen):
-                    settings.update({key: change for key, change in changes.items() if key not in own})
+                    # What the command line asks for stays, unless the condition itself is on what it asks for.
+                    kept = own - condition.wanted.keys()
+                    settings.update({key: change for key, change in changes.items() if key not in kept})
             made.append((settings, seen))
     if not made:
         raise SweepError("no cell is left: the sweep's own conditions (skip) leave out all that was asked for")
