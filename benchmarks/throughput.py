@@ -79,13 +79,15 @@ class Bare:
         self.device = resolve_device(config.training.device)
         self.precision = config.training.precision
         self.network = build_network(config.model).to(self.device).train()
-        if self.device.type == "cuda" or config.training.channels_last == "always":
-            self.network = self.network.to(memory_format=torch.channels_last)
+        last = self.device.type == "cuda" or config.training.channels_last == "always"
+        layout = torch.channels_last if last else torch.contiguous_format
+        self.network = self.network.to(memory_format=layout)
         self.forward = torch.compile(self.network) if config.training.compile else self.network
         build = OPTIMIZERS[config.choices["optimizer"]]
         self.optimizer = build(self.network.parameters(), **vars(config.optimizer))
         data = PeerData.training(config.dataset, None, self.device)
-        self.batches = list(data.epoch(BATCH, torch.Generator().manual_seed(0)))
+        batches = data.epoch(BATCH, torch.Generator().manual_seed(0))
+        self.batches = [(images.contiguous(memory_format=layout), labels) for images, labels in batches]
         self.count = images // BATCH
 
     def epoch(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

@@ -43,8 +43,8 @@ class TrainingSettings:
         keep_optimizer: keep the optimizer's moments from round to round.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``float32`` or ``bfloat16`` (autocast).
-        channels_last: order of the network's tensors in memory: ``auto``: channels last on CUDA, as torch makes them
-            elsewhere; ``always``: channels last on every device.
+        channels_last: order of the network's tensors in memory: ``auto``: channels last on CUDA if the network works
+            so, else as torch makes them; ``always``: channels last on every device.
         compile: train through ``torch.compile``: faster after a minute of compiling in each process, and with other
             rounding and other dropout. Evaluation, and gradients that an algorithm asks for, are not compiled.
         threads: CPU threads of one peer; 0 leaves torch's own choice.

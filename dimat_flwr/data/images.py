@@ -93,9 +93,8 @@ class ImageSource(DataSource):
             float32 (B, C, H, W).
         """
         pixels = inputs if augmentation is None else augmentation.apply(inputs)
-        layout = torch.channels_last if inputs.device.type == "cuda" else torch.contiguous_format
         offset, scale = _normalization(self.mean, self.std, inputs.device)
-        return torch.addcmul(offset, pixels.to(torch.float32, memory_format=layout), scale)
+        return torch.addcmul(offset, pixels.to(torch.float32), scale)
 
 
 def _pooled(images: Tensor, pixels: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dimat_flwr.config import NODE_KEYS, Config, build_network, load_config
+from dimat_flwr.config import NODE_KEYS, Config, ConfigError, build_network, check_network, load_config
 from dimat_flwr.data import DataSource, Kept, Partition
 from dimat_flwr.learning import PeerData
 from dimat_flwr.merging import running_statistics
@@ -126,9 +126,21 @@ def shell(config: Config, device: torch.device) -> Shell:
     """Return the process's one network of the run, with whatever tensors it last had."""
     with torch.random.fork_rng(devices=[]):
         network = build_network(config.model).to(device)
-    if device.type == "cuda" or config.training.channels_last == "always":
+    wanted = config.training.channels_last
+    if wanted == "always" or device.type == "cuda":
         network = network.to(memory_format=torch.channels_last)
+        if wanted == "auto" and not _works(config, network, device):
+            network = network.to(memory_format=torch.contiguous_format)
     return Shell(network)
+
+
+def _works(config: Config, network: nn.Module, device: torch.device) -> bool:
+    """Whether a network runs as it is: many flatten by ``view``, which refuses activations with channels last."""
+    try:
+        check_network(config, network, device)
+    except ConfigError:
+        return False
+    return True
 
 
 @lru_cache(maxsize=2)

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cuda_stand_in import standing_in_for_cuda
-from tests.in_process_app import Run, run_app
+from dimat_flwr.peer import caches
+from tests.cuda_stand_in import CUDA, standing_in_for_cuda
+from tests.in_process_app import ROOT, Run, run_app
 
 QUICK = (
     "dataset.train_samples=90 dataset.test_samples=60 model.width=1 training.local_steps=1 training.pretrain_epochs=0 "
@@ -39,3 +40,17 @@ def test_a_run_on_cuda_does_what_it_does_on_the_cpu(
     assert found.events("rejected") == found.events("failure") == []
     for name, tensor in expected.model(0).items():
         torch.testing.assert_close(found.model(0)[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_a_network_that_refuses_channels_last_is_trained_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "model._target_=tests.peer.tutorial_network.TutorialNetwork"
+    with standing_in_for_cuda(monkeypatch):
+        found = run(tmp_path, "weight_averaging", words, "cuda")
+        config = caches.configuration({"algorithm": "weight_averaging", "overrides": words}, {}, ROOT / "conf")
+        assert caches.shell(config, CUDA).network.second.weight.is_contiguous()
+        ours = caches.configuration({"overrides": "model.width=1"}, {}, ROOT / "conf")
+        assert caches.shell(ours, CUDA).network.features[3].weight.is_contiguous(memory_format=torch.channels_last)
+    assert found.summary["status"] == "completed"
+    assert found.events("failure") == []
