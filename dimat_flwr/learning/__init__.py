@@ -2,7 +2,7 @@
 
 from dimat_flwr.learning.accounting import Spent, epsilon, spend, steps_taken
 from dimat_flwr.learning.batches import Batch, PeerData
-from dimat_flwr.learning.device import Precision, autocast, compiler_fault, resolve_device
+from dimat_flwr.learning.device import Precision, autocast, compiler_fault, idle_gpu, resolve_device
 from dimat_flwr.learning.errors import DeviceError, PrivacyError, TrainingError
 from dimat_flwr.learning.evaluation import Evaluation, evaluate, local_accuracy
 from dimat_flwr.learning.gradients import full_gradient, gradient
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "full_gradient",
     "gradient",
+    "idle_gpu",
     "in_mode",
     "local_accuracy",
     "resolve_device",

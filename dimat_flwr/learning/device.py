@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from dimat_flwr import nvidia
 from dimat_flwr.learning.errors import DeviceError
 
 Precision = Literal["auto", "float32", "bfloat16"]
@@ -35,6 +36,26 @@ def resolve_device(name: str) -> torch.device:
         found = f"only {count} CUDA device{'s' if count > 1 else ''}" if count else "no CUDA device"
         raise DeviceError(f"device '{name}' was asked for, but torch sees {found} here; use auto or cpu")
     return torch.device("cuda", index)
+
+
+def idle_gpu(name: str) -> str:
+    """Return why a GPU of this machine stays unused under a configured name; empty where none does.
+
+    Args:
+        name: see ``resolve_device``.
+    """
+    if name != "auto" or not nvidia.has_driver() or torch.cuda.is_available():
+        return ""
+    if nvidia.hidden():  # as Flower's simulation has it where no GPU is asked for
+        return (
+            "a GPU is here, but hidden from this process, which computes on the processor: put "
+            "client-resources-num-gpus=0.2 into --federation-config for five workers on one, or set training.device=cpu"
+        )
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for processors"
+    return (
+        f"a GPU is here, but torch {torch.__version__}, {built}, does not see it and computes on the processor: "
+        "compare with what nvidia-smi says, or set training.device=cpu"
+    )
 
 
 def compiler_fault() -> str:

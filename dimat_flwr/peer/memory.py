@@ -170,12 +170,12 @@ class Memory:
             try:
                 self._folder.save(Checkpoint(state.number, state, reply, tuple(self._instruction.keep)))
             except CheckpointError as error:
-                faults.append(_warning(str(error)))
+                faults.append(warning(str(error)))
         # After the checkpoint: what a kill between them leaves uncounted there has not left this device.
         try:
             self._count(state.spent)
         except OSError as error:
-            faults.append(_warning(f"the account of private steps is in memory alone: {error.strerror}"))
+            faults.append(warning(f"the account of private steps is in memory alone: {error.strerror}"))
         return _with(reply, faults)
 
     def _take_up(self, state: PeerState) -> None:
@@ -196,7 +196,7 @@ class Memory:
             self._warn(f"epsilon may leave out earlier steps, an account of them cannot be used: {damaged}")
 
     def _warn(self, text: str) -> None:
-        self.notes.append(_warning(text))
+        self.notes.append(warning(text))
 
 
 def _with(reply: RecordDict, faults: Sequence[Note]) -> RecordDict:
@@ -207,5 +207,6 @@ def _with(reply: RecordDict, faults: Sequence[Note]) -> RecordDict:
     return reply
 
 
-def _warning(text: str) -> Note:
+def warning(text: str) -> Note:
+    """Return a note that is shown where somebody watches the run, cut to what a note may have."""
     return Note("warning", {"text": clip(text, 200)})

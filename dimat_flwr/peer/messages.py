@@ -14,6 +14,8 @@ from typing import Any
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
+from dimat_flwr.events import Note
+from dimat_flwr.learning import idle_gpu
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.exchange import work_off
@@ -25,6 +27,7 @@ from dimat_flwr.peer.memory import (
     most_spent,
     require_checkpoints,
     require_privacy_as_before,
+    warning,
 )
 from dimat_flwr.peer.setup import check_node_config, check_setup
 from dimat_flwr.peer.state import Trust, load_state, save_state
@@ -122,10 +125,19 @@ def _exchange(
         return answered
     done = work_off(config, instruction, content, memory.before())
     done.state.number = instruction.number
-    reply = _reply(Report(seconds=round(time.perf_counter() - began, 3), events=[*memory.notes, *done.events]))
+    notes = [*memory.notes, *_idle(config, instruction)]
+    reply = _reply(Report(seconds=round(time.perf_counter() - began, 3), events=[*notes, *done.events]))
     for name, record in done.outbox.items():
         reply[name] = record
     return memory.keep(done.state, reply)
+
+
+def _idle(config: Config, instruction: Instruction) -> list[Note]:
+    """Return a note where a GPU is here and not used; in a simulation, which is in one machine, one peer says it."""
+    if instruction.number > 0 or (instruction.simulation and instruction.peer > 0):
+        return []
+    told = idle_gpu(config.training.device)
+    return [warning(told)] if told else []
 
 
 def _reply(report: Report) -> RecordDict:

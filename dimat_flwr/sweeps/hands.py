@@ -1,10 +1,10 @@
 """How many cells are run at a time, and where: cores and GPU memory decide."""
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from dimat_flwr import nvidia
 from dimat_flwr.sweeps.crew import Crew, Failed
 from dimat_flwr.sweeps.errors import SweepError
 from dimat_flwr.sweeps.job import PREPARE, WORK
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 _OF_A_PROCESS = 600_000_000  # bytes that CUDA itself takes on the GPU for a process
 _SPARE = 0.9  # share of the free memory of a GPU that is planned with
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def cores() -> int:
@@ -30,9 +29,7 @@ def free_gpus() -> list[int]:
 
     Asking torch takes seconds, and is done in a process of its own where there may be one.
     """
-    if os.environ.get(_VISIBLE, "0") in ("", "-1"):
-        return []
-    if shutil.which("nvidia-smi") is None and not os.path.exists("/dev/nvidiactl"):
+    if nvidia.hidden() or not nvidia.has_driver():
         return []
     with Crew([_ONE_THREAD], PREPARE) as crew:
         ((_, free),) = crew.work(f"{WORK}:free_gpu_bytes", [None])
@@ -51,8 +48,8 @@ def environments(jobs: int, gpus: int) -> list[Mapping[str, str]]:
     """
     if not gpus:
         return [_ONE_THREAD] * jobs
-    names = os.environ.get(_VISIBLE, ",".join(map(str, range(gpus)))).split(",")
-    return [{**_ONE_THREAD, _VISIBLE: names[k % len(names)]} for k in range(jobs)]
+    names = os.environ.get(nvidia.VISIBLE, ",".join(map(str, range(gpus)))).split(",")
+    return [{**_ONE_THREAD, nvidia.VISIBLE: names[k % len(names)]} for k in range(jobs)]
 
 
 def jobs_that_fit(free: Sequence[int], asked: "Asked") -> int:

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dimat_flwr.learning import DeviceError, autocast, resolve_device
+from dimat_flwr import nvidia
+from dimat_flwr.learning import DeviceError, autocast, idle_gpu, resolve_device
 
 
 def test_cpu_and_auto(monkeypatch):
@@ -37,3 +38,16 @@ def test_precision_on_the_cpu(precision, dtype):
     layer = torch.nn.Linear(3, 2)
     with autocast(torch.device("cpu"), precision):
         assert layer(torch.ones(1, 3)).dtype == dtype
+
+
+def test_a_gpu_that_is_not_used_is_told(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for here in (False, True):
+        monkeypatch.setattr(nvidia, "has_driver", lambda here=here: here)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        assert ("put client-resources-num-gpus=0.2 into --federation-config" in idle_gpu("auto")) == here
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        assert (f"torch {torch.__version__}, built for" in idle_gpu("auto")) == here
+        assert idle_gpu("cpu") == ""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert idle_gpu("auto") == ""

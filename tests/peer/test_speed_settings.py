@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimat_flwr import nvidia
 from dimat_flwr.config import ConfigError, load_config
 from dimat_flwr.models import DigitsCNN
 from dimat_flwr.peer import caches
@@ -106,3 +107,14 @@ def test_a_run_on_cuda_computes_in_bfloat16_and_channels_last(tmp_path: Path) ->
     weight = caches.shell(config, torch.device("cuda", 0)).network.features[3].weight
     assert weight.is_cuda
     assert weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_one_peer_tells_of_a_gpu_that_stays_unused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(nvidia, "has_driver", lambda: True)
+    monkeypatch.setenv(nvidia.VISIBLE, "")
+    (told,) = [event for event in run(tmp_path, QUICK).events("note") if event["name"] == "warning"]
+    assert (told["peer"], told["round"]) == (0, 0)
+    assert told["values"]["text"].endswith("for five workers on one, or set training.device=cpu")  # nothing is cut off
