@@ -109,9 +109,7 @@ def test_a_run_on_cuda_computes_in_bfloat16_and_channels_last(tmp_path: Path) ->
     assert weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_one_peer_tells_of_a_gpu_that_stays_unused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_peer_tells_of_a_gpu_that_stays_unused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(nvidia, "has_driver", lambda: True)
     monkeypatch.setenv(nvidia.VISIBLE, "")
