@@ -66,7 +66,8 @@ def gradient(
             f"the loss of a minibatch of {len(labels)} is {value}; try a lower optimizer.lr, "
             "training.precision=float32, or look for NaN in the weights"
         )
-    return dict(zip(parameters, gradients, strict=True)), value
+    # The zeros of torch before 2.7 require gradients themselves.
+    return {name: found.detach() for name, found in zip(parameters, gradients, strict=True)}, value
 
 
 def full_gradient(

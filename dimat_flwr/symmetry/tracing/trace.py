@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import linecache
 import math
 import os
 import traceback
@@ -192,6 +193,10 @@ def _may_alias(node: fx.Node, program: Program) -> bool:
 
 def where(error: BaseException) -> str:
     """Return the innermost line outside torch that an error passed through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    outside = [f for f in frames if "/torch/" not in f.filename and not f.filename.startswith(_HERE)]
-    return f"at {outside[-1].filename}:{outside[-1].lineno} ({outside[-1].line})" if outside else ""
+    # Not extract_tb: code that torch 2.6 has rewritten to trace it has no columns, and may have no lines.
+    walked = ((frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__))
+    outside = [(file, line) for file, line in walked if line and "/torch/" not in file and not file.startswith(_HERE)]
+    if not outside:
+        return ""
+    file, line = outside[-1]
+    return f"at {file}:{line} ({linecache.getline(file, line).strip()})"
