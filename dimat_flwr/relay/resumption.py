@@ -17,6 +17,7 @@ from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
@@ -143,18 +144,13 @@ class Resumption:
             RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
         self._folder.require_ended()  # for peers remove what that run has let them keep
-        asked: dict[str, tuple[int, int | None]] = {}
-        nodes: dict[str, int] = {}
+        questions = Questions[tuple[int, int | None]](self._post)
         for peer, claim in self._claims.items():
             for number in self._numbers(peer):
-                message_id = self._post.send(claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
-                if not message_id:
-                    raise SetupError(f"peer {peer}: Flower refused a message to it; is the node still connected?")
-                asked[message_id], nodes[message_id] = (peer, number), claim.node
+                questions.ask((peer, number), claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
         contents: dict[tuple[int, int], Mapping[int, Envelope]] = {}
         newest: list[Stamped] = []
-        for _, reply in answers(self._post, nodes, settings, clock):
-            peer, number = asked[reply.message_id]
+        for (peer, number), reply in answers(questions, self._post, settings, clock):
             published, events = self._read(reply, peer, number)
             if number is not None:
                 contents[peer, number] = published

@@ -155,7 +155,7 @@ def test_a_node_that_flower_refuses_messages_to_is_named_in_the_handshake_and_fa
     clock = SimulatedClock()
     post = ToyPost({7: ToyPeer(0), 9: ToyPeer(1)}, clock)
     post.refuse = {9}
-    with pytest.raises(SetupError, match="node 9: Flower refused the first message"):
+    with pytest.raises(SetupError, match="node 9: Flower refused a message to it"):
         agree_on_places(post, RunFacts(2, "toy", True), RelaySettings(), clock)
     found = Relayed([ToyPeer(place) for place in range(3)], make_plan(3, 2), refuse=[2])
     assert found.survivors == [0, 1]
