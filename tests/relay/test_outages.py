@@ -228,7 +228,7 @@ def test_an_answer_that_the_superlink_has_trouble_with_ends_no_run() -> None:
                 raise httpx.HTTPStatusError("internal", request=REQUEST, response=httpx.Response(status))
             return super().pull_messages(message_ids)
 
-    for status in (500, 507):
+    for status in (500, 507):  # noqa: B007
         post = FlowerPost(Troubled())
         message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
         (reply,) = post.collect([message_id])
