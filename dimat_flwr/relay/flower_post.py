@@ -1,7 +1,10 @@
 """Post over Flower's ``Grid``, which outlives outages of the SuperLink: what they may have lost is sent again."""
 
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
+from typing import TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
@@ -12,6 +15,9 @@ from dimat_flwr.relay.post import Reply
 
 _TRANSPORT = ("httpx", "httpcore", "grpc")  # whose errors are about the way to the SuperLink, not about a reply
 _SERVER_ERROR = 500  # and above: it is the SuperLink's trouble with one reply; below, it takes nothing from us any more
+_WAITS_S = (1, 2, 4, 8, 15, 30, 30, 30)  # between calls in which the SuperLink has trouble
+T = TypeVar("T")
+_log = getLogger("flwr")
 # The message or its answer ran out of time, the node has no heartbeat, or its process died without an answer.
 _TEMPORARY = (
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -54,7 +60,7 @@ class FlowerPost:
 
     def nodes(self) -> list[int]:
         """See ``Post``."""
-        return sorted(self._grid.get_node_ids())
+        return sorted(_patiently(self._grid.get_node_ids))
 
     def send(self, node: int, kind: str, content: RecordDict) -> str:
         """See ``Post``."""
@@ -82,7 +88,7 @@ class FlowerPost:
             before = self._outages.count
             try:
                 # What was refused is left out of the answer (simulation) or None or "" in it (deployment).
-                ids = list(self._grid.push_messages([Message(content, node, kind)]))
+                ids = list(_patiently(lambda: self._grid.push_messages([Message(content, node, kind)])))
             # Nobody knows how much of a message the SuperLink has that was killed while it took it, and Flower refuses
             # or raises when it goes on with that: so it is sent as a new one. A peer does nothing twice.
             except Exception:
@@ -124,6 +130,19 @@ class FlowerPost:
 
     def _pull(self, ids: Sequence[str]) -> list[Reply]:
         return _replies(self._grid.pull_messages(list(ids))) if ids else []
+
+
+def _patiently(call: Callable[[], Iterable[T]]) -> Iterable[T]:
+    """Call Flower, again and again for some minutes while the SuperLink has trouble, for example with a full disk."""
+    for wait in _WAITS_S:
+        try:
+            return call()
+        except Exception as error:
+            if (status_of(error) or 0) < _SERVER_ERROR:
+                raise
+            _log.warning("the SuperLink has trouble (%s); it is asked again in %g s", error, wait)
+            time.sleep(wait)
+    return call()
 
 
 def _replies(messages: Iterable[Message]) -> list[Reply]:
