@@ -139,4 +139,5 @@ class Whereabouts:
         return f"it claims place {claim.place} without the key that peer {claim.place} introduced itself with"
 
     def _is_vacant(self, claim: Claim, away: Collection[int], busy: Collection[int]) -> bool:
-        return claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)
+        """Whether a place's peer is not there; one that is, and has lost a process over a message, is asked again."""
+        return (claim.place in away or claim.place in busy) and self._places[claim.place] not in self._connected

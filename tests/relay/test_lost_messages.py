@@ -74,3 +74,18 @@ def test_a_peer_whose_process_dies_over_every_message_is_asked_ever_less_often()
     assert asked[1] < 10.0, "once, it is taken for an accident"
     assert 20 < len(asked) < 80
     assert len(life.recorder.of(Away)) == len(asked)
+
+
+def test_a_twin_does_not_get_the_place_of_a_peer_that_is_there_and_lost_one_process() -> None:
+    twin = Mortal(1)
+    left = [1]
+
+    def luck(node: int, kind: str) -> str:  # the fourth message to node 101: the twin is there and waits
+        left[0] += (node, kind) == (101, names.EXCHANGE_MESSAGE)
+        return "lost" if (node, kind) == (101, names.EXCHANGE_MESSAGE) and left[0] in (9, 10) else ""
+
+    peers = [Mortal(place) for place in range(4)]
+    life = Life(make_plan(4, 12), peers, [(1.5, 200, twin)], settings=PATIENT, luck=luck)
+    assert [stamped.event.reason for stamped in life.recorder.of(Away)] == ["ClientApp stopped responding."] * 2
+    assert (twin.asked, twin.seen) == (1, [])
+    assert [instruction.round for instruction in peers[1].seen] == list(range(13))
