@@ -15,11 +15,10 @@ def main(grid: Grid, context: Context) -> None:
     # Imported here, so that what looks at the app without running it loads no torch.
     from dimat_flwr.config.command import flwr_command
     from dimat_flwr.launch import REFUSALS, launch
-    from dimat_flwr.relay import FlowerPost
+    from dimat_flwr.relay.flower_post import is_simulation
     from dimat_flwr.relay.strategy import Relay
 
-    post = FlowerPost(grid)
-    supernodes = len(post.nodes()) if post.simulation else None
+    supernodes = len(list(grid.get_node_ids())) if is_simulation(grid) else None
     command = flwr_command(context.run_config, _APP_DIR / "pyproject.toml", supernodes)
     try:
         launch(context.run_config, _APP_DIR / "conf", command, lambda *run: Relay(*run).start(grid))

@@ -3,22 +3,19 @@
 python benchmarks/faults.py [--only training,worker,leavers] [--rounds 3] [--logs FOLDER]
 
 A SuperLink and four SuperNodes, each with a folder of real digits of its own that no other knows. In the middle of a
-run something is killed with SIGKILL, frozen, or filled up. A case is good if the run completes, every peer has done all
-rounds but one at most, and what else the case claims holds; where two are killed for good and another one comes, if the
-others do all rounds along a connected graph and the newcomer is as good as they within three. Cases of one kind share a
-federation, with homes and ports of its own, that is ended afterwards. Needs Linux, and root for the full disk.
+run one of ``disturbances.py`` happens: something is killed with SIGKILL, frozen, filled up or started twice. A case is
+good if the run completes, every peer has done all rounds but one at most, and what else the case claims holds; where
+two are killed for good and another one comes, if the others do all rounds along a connected graph and the newcomer is
+as good as they within three. Cases of one kind share a federation, with homes and ports of its own, that is ended
+afterwards. Needs Linux, and root for the full disk.
 """
 
 import os
-import random
-import re
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -27,15 +24,60 @@ from typing import Any
 import typer
 from rich.console import Console
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the federation is the tests'
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anywhere
 
+from benchmarks import disturbances as d
+from benchmarks.disturbances import COMING, LEAVING, VICTIM
 from tests.e2e.federation import SUPERLINK, Federation, Submitted, name
-from tests.e2e.processes import StoppedError, free_ports
+from tests.e2e.processes import StoppedError
 from tests.e2e.traces import Traces
 
-VICTIM = 1
+_PLACES = 5
 _MODEL = "training.pretrain_epochs=5 model.width=1"
 Disturb = Callable[[Federation, Submitted], str]
+Good = Callable[[dict[str, Any], list[dict[str, Any]], int], bool]
+
+
+def went_on(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
+    """Whether the run completed, and every peer has done all rounds but one at most."""
+    done = [len(done_by(peer, events)) for peer in range(summary["peers"])]
+    return summary["status"] == "completed" and min(done) >= rounds - 1
+
+
+def as_if_nothing_were(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
+    """Whether the run completed, and nobody was away, late or lost for a moment."""
+    met = {event["event"] for event in events} & {"away", "returned", "late", "failure"}
+    return went_on(summary, events, rounds + 1) and not met
+
+
+def refused(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
+    """Whether nobody trained, and the reason names the key and what it should be."""
+    told = summary["reason"]
+    return summary["status"] == "failed" and not events and "partition_id" in told and "partition-id" in told
+
+
+def done_by(peer: int, events: list[dict[str, Any]]) -> set[int]:
+    """Return the rounds that a peer has merged in."""
+    return {event["round"] for event in events if event["event"] == "merge" and event["peer"] == peer}
+
+
+def changed_well(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
+    """Whether the others did all rounds, connected, and the newcomer was as good as they in its third round at most."""
+    staying = [place for place in range(_PLACES) if place not in LEAVING]
+    merged = {(e["round"], e["peer"]): e["accuracy"] for e in events if e["event"] == "evaluation"
+              and e["stage"] == "after_merge"}  # fmt: skip
+    last = {e["peer"]: set(e["sources"]) for e in events if e["event"] == "merge" and e["round"] == rounds}
+    begun = summary["joined"].get(str(COMING), rounds)
+    third = {place: merged.get((begun + 2, place)) for place in staying}
+    others = [third[place] for place in staying if place != COMING]
+    return (
+        summary["lost_peers"].keys() == {str(place) for place in LEAVING}
+        and summary["parts"] is None
+        and summary["final_peers"] == {"reported": len(staying), "of": _PLACES}
+        and last == {place: set(staying) - {place} for place in staying}  # a ring of three
+        and None not in third.values()
+        and third[COMING] > sum(others) / len(others) - 3
+    )
 
 
 @dataclass(frozen=True)
@@ -49,7 +91,7 @@ class Case:
         searched: look for models in all that the SuperLink kept; True if there must be some, False if none.
         warnings: whether the record must have warnings of the victim.
         rounds: how many, if not those that are asked for.
-        changes: whether peers leave and come: what must hold then, see ``changed_well``.
+        good: whether it ended as it must, by summary, events and the number of rounds.
     """
 
     disturb: Disturb
@@ -58,196 +100,10 @@ class Case:
     searched: bool | None = None
     warnings: bool = False
     rounds: int = 0
-    changes: bool = False
+    good: Good = went_on
 
 
-def nothing(parts: Federation, run: Submitted) -> str:
-    """Do nothing."""
-    return ""
-
-
-def kill_while_training(parts: Federation, run: Submitted) -> str:
-    """Kill the process of a message in the midst of its training.
-
-    When that is, the round before tells: training takes most of its processor time in this case (the record has it),
-    and is the last long thing that is done before the model is saved. The device's worker trains, and ends at once when
-    the process that Flower has started for the message does.
-    """
-    run.wait_for_event(event="training", peer=VICTIM, round=0)
-    start, worker, usual = parts.client_of(VICTIM), _worker(parts, run), 0.0
-    before = run.wait(lambda: _at_work(parts, other_than=start), 300, "round 1")
-    known = _processor_seconds(worker)
-    while used := _processor_seconds(before):
-        usual = used + _processor_seconds(worker) - known
-        time.sleep(0.05)
-    process, saved = run.wait(lambda: _at_work(parts, other_than=before), 300, "round 2"), _saved(parts)
-    known = 0.75 * usual + _processor_seconds(worker)
-    run.wait(lambda: _processor_seconds(process) + _processor_seconds(worker) > known, 300, "the worker to train")
-    os.kill(process, signal.SIGKILL)
-    run.wait(lambda: not _processor_seconds(worker), 30, "the worker to end with the process")
-    if _saved(parts) != saved:
-        raise StoppedError("the worker had trained already when the process was killed")
-    return f"client killed after {0.75 * usual:.1f} of some {usual:.1f} s of processor time, and its worker ended"
-
-
-def _worker(parts: Federation, run: Submitted) -> int:
-    return int(run.wait(lambda: parts.worker_of(VICTIM), 30, "the device's worker"))
-
-
-def kill_worker(parts: Federation, run: Submitted) -> str:
-    """Kill the worker in the midst of a message: another one does it anew, and nobody else hears of it."""
-    return f"worker {_disturb_worker(parts, run, signal.SIGKILL)} killed"
-
-
-def freeze_worker(parts: Federation, run: Submitted) -> str:
-    """Freeze the worker in the midst of a message: it is killed after a minute, and another one does it anew."""
-    worker = _disturb_worker(parts, run, signal.SIGSTOP)
-    run.wait(lambda: not _processor_seconds(worker), 120, "the frozen worker to be killed")
-    return f"worker {worker} frozen"
-
-
-def _disturb_worker(parts: Federation, run: Submitted, how: signal.Signals) -> int:
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    worker = _worker(parts, run)
-    known = _processor_seconds(worker)
-    run.wait(lambda: _processor_seconds(worker) > known + 0.3, 300, "the worker to work on round 2")
-    os.kill(worker, how)
-    return worker
-
-
-def _at_work(parts: Federation, other_than: int | None) -> int | None:
-    process = parts.client_of(VICTIM)
-    return None if process == other_than else process
-
-
-def kill_while_sending(parts: Federation, run: Submitted, after: int = 1) -> str:
-    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there."""
-    run.wait_for_event(event="training", peer=VICTIM, round=after)
-    known, process, looked = _saved(parts, "checkpoint"), None, 0.0
-    while not (written := _saved(parts, "checkpoint") - known):
-        if time.monotonic() - looked > 0.5:
-            process, looked = parts.client_of(VICTIM), time.monotonic()
-        time.sleep(0.002)
-    if process is None:
-        raise StoppedError("nobody was seen writing the checkpoint")
-    os.kill(process, signal.SIGKILL)
-    return f"client killed after {max(written)[0]}"
-
-
-def kill_supernode(parts: Federation, run: Submitted) -> str:
-    """Kill a SuperNode with all its processes, and start it anew as its unit does."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    parts.kill(name(VICTIM))
-    began = time.monotonic()
-    time.sleep(5)
-    parts.start_device(VICTIM, until_accepted=120)
-    return f"SuperNode killed, accepted again before {time.monotonic() - began:.0f} s"
-
-
-def kill_superlink(parts: Federation, run: Submitted) -> str:
-    """Kill the SuperLink, and start it anew with its database as its unit does; the ServerApp is not its child."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    parts.kill(SUPERLINK)
-    time.sleep(5)
-    parts.start_superlink()
-    return "SuperLink killed and started anew"
-
-
-def kill_superlink_often(parts: Federation, run: Submitted) -> str:
-    """Kill the SuperLink, or ask it to end, at moments that nobody chose with messages on their way; start it anew."""
-    chance, signals = random.Random(0), []
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    while len(signals) < _OUTAGES and run.summary().get("status") == "running":
-        time.sleep(chance.uniform(0.0, 10.0))
-        signals.append(chance.choice([signal.SIGKILL, signal.SIGTERM]))
-        parts.kill(SUPERLINK, signals[-1])
-        parts.start_superlink()
-    told = ", ".join(signal.strsignal(number) or "" for number in signals)
-    return f"SuperLink ended ({told}) and started anew {len(signals)} times"
-
-
-def kill_serverapp(parts: Federation, run: Submitted) -> str:
-    """Kill the process that relays; the run is gone on with by another one, into the same record."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    os.kill(run.wait(parts.serverapp, 30, "the process of the ServerApp"), signal.SIGKILL)
-    run.wait(lambda: run.status().startswith("finished"), 120, "the end of the run")
-    folder = run.folder
-    parts.run(resume_from=str(folder))
-    run.wait(lambda: any(event["event"] == "resumed" for event in run.events()), 120, "the run to be gone on with")
-    return "ServerApp killed, gone on with by resume-from"
-
-
-def freeze(parts: Federation, run: Submitted) -> str:
-    """Freeze a SuperNode with all its processes for longer than the SuperLink takes it for connected."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    parts.kill(name(VICTIM), signal.SIGSTOP)
-    time.sleep(100)
-    parts.kill(name(VICTIM), signal.SIGCONT)
-    return "SuperNode frozen for 100 s"
-
-
-def fill_disk(parts: Federation, run: Submitted) -> str:
-    """Leave no room where a device keeps checkpoints and models."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    ballast = parts.disk(VICTIM) / "ballast"
-    with suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"\1" * 4096)
-    run.finish()
-    size = ballast.stat().st_size
-    ballast.unlink()
-    return f"disk filled with {size / 1e6:.1f} MB"
-
-
-def stranger(parts: Federation, run: Submitted) -> str:
-    """Start a SuperNode whose key nobody registered, and then kill and start one whose key is."""
-    keys = parts.home / "stranger" / "keys"
-    parts.credentials("device", keys)
-    log = keys / "log"
-    with log.open("wb") as file:  # a file, not a pipe: what the SuperNode has started outlives it by a moment
-        refused = subprocess.run(
-            parts.supernode_command(keys, *free_ports(1)), env=parts.environment("stranger"),
-            stdout=file, stderr=file, timeout=120, check=False,
-        )  # fmt: skip
-    said = re.findall(r"Exit Code: \d+|\[code: \d+\][^\n]*", log.read_text(errors="replace"))
-    if refused.returncode == 0 or len(said) < 2:
-        raise StoppedError(f"a SuperNode with an unknown key was not refused:\n{log.read_text(errors='replace')}")
-    return f"unknown key refused: {' '.join(said)}; {kill_supernode(parts, run)}"
-
-
-def leave_and_come(parts: Federation, run: Submitted) -> str:
-    """Kill two SuperNodes for good, and start one that was not there: it claims a place that was vacant so far."""
-    run.wait_for_event(event="training", peer=VICTIM, round=1)
-    for device in _LEAVING:
-        parts.kill(name(device))
-    for device in _LEAVING:
-        run.wait_for_event(600, event="failure", peer=device)
-    parts.start_device(_COMING)
-    joined = run.wait_for_event(600, event="joined", peer=_COMING)
-    return f"SuperNodes {_LEAVING} killed and given up, {_COMING} came in round {joined['round']}"
-
-
-def changed_well(summary: dict[str, Any], events: list[dict[str, Any]], rounds: int) -> bool:
-    """Whether the others did all rounds, connected, and the newcomer was as good as they in its third round at most."""
-    staying = [place for place in range(_PLACES) if place not in _LEAVING]
-    merged = {(e["round"], e["peer"]): e["accuracy"] for e in events if e["event"] == "evaluation"
-              and e["stage"] == "after_merge"}  # fmt: skip
-    last = {e["peer"]: set(e["sources"]) for e in events if e["event"] == "merge" and e["round"] == rounds}
-    begun = summary["joined"].get(str(_COMING), rounds)
-    third = {place: merged.get((begun + 2, place)) for place in staying}
-    others = [third[place] for place in staying if place != _COMING]
-    return (
-        summary["lost_peers"].keys() == {str(place) for place in _LEAVING}
-        and summary["parts"] is None
-        and summary["final_peers"] == {"reported": len(staying), "of": _PLACES}
-        and last == {place: set(staying) - {place} for place in staying}  # a ring of three
-        and None not in third.values()
-        and third[_COMING] > sum(others) / len(others) - 3
-    )
-
-
-_PLACES, _LEAVING, _COMING = 5, (1, 3), 4
-_CHANGING: dict[str, Any] = {"devices": _PLACES, "absent": (_COMING,)}
+_CHANGING: dict[str, Any] = {"devices": _PLACES, "absent": (COMING,)}
 _GIVE_UP = (
     "relay.straggler_timeout=120 relay.give_up_timeout=125 relay.join_timeout=5 relay.min_peers=4 relay.join=any_time"
 )
@@ -255,40 +111,27 @@ _PLAIN: dict[str, Any] = {"database": True, "small_disk": VICTIM if os.geteuid()
 _SEALED = {"tls": True, "sealed": True, "database": True}
 _LONG = "training.local_epochs=100"
 _APART: dict[str, Any] = {"database": True, "apart": True}
-_OUTAGES = 8
+_DATABASE: dict[str, Any] = {"database": True}
 CASES = {
-    "nothing": Case(nothing, _PLAIN, searched=True),
-    "training": Case(kill_while_training, _PLAIN, _LONG),
-    "sending": Case(kill_while_sending, _PLAIN),
-    "worker": Case(kill_worker, _PLAIN, _LONG),
-    "worker_frozen": Case(freeze_worker, _PLAIN, _LONG),
-    "supernode": Case(kill_supernode, _PLAIN),
-    "frozen": Case(freeze, _PLAIN),
-    "disk": Case(fill_disk, _PLAIN, warnings=True),
-    "superlink": Case(kill_superlink, _APART),
-    "superlink_often": Case(kill_superlink_often, _APART, rounds=12),
-    "serverapp": Case(kill_serverapp, {"database": True}),
-    "leavers": Case(leave_and_come, _CHANGING, _GIVE_UP, rounds=14, changes=True),
-    "tls": Case(stranger, {"tls": True}),
-    "sealed": Case(nothing, _SEALED, "security.sign=true security.seal=true", searched=False),
+    "nothing": Case(d.nothing, _PLAIN, searched=True),
+    "training": Case(d.kill_while_training, _PLAIN, _LONG),
+    "sending": Case(d.kill_while_sending, _PLAIN),
+    "worker": Case(d.kill_worker, _PLAIN, _LONG),
+    "worker_frozen": Case(d.freeze_worker, _PLAIN, _LONG),
+    "supernode": Case(d.kill_supernode, _PLAIN),
+    "frozen": Case(d.freeze, _PLAIN),
+    "disk": Case(d.fill_disk, _PLAIN, warnings=True),
+    "superlink": Case(d.kill_superlink, _APART),
+    "superlink_often": Case(d.kill_superlink_often, _APART, rounds=12),
+    "superlink_long": Case(d.keep_superlink_away, _APART),
+    "handshake": Case(d.kill_in_handshake, _DATABASE),
+    "serverapp": Case(d.kill_serverapp, _DATABASE),
+    "misspelt": Case(d.misspell, {"absent": (VICTIM,)}, good=refused),
+    "twin": Case(d.start_twin, _CHANGING, "relay.peers=4", rounds=5, good=as_if_nothing_were),
+    "leavers": Case(d.leave_and_come, _CHANGING, _GIVE_UP, rounds=14, good=changed_well),
+    "tls": Case(d.stranger, {"tls": True}),
+    "sealed": Case(d.nothing, _SEALED, "security.sign=true security.seal=true", searched=False),
 }
-
-
-def _processor_seconds(process: int) -> float:
-    """Return what a process has used so far; 0 if it is gone."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return 0.0 if fields[0] in "ZX" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return 0.0
-
-
-def _saved(parts: Federation, suffix: str = "safetensors") -> set[tuple[str, int]]:
-    """Return the victim's files of a kind, with the time of their last change."""
-    found = set()
-    for path in parts.disk(VICTIM).rglob(f"[!.]*.{suffix}"):
-        with suppress(OSError):
-            found.add((path.name, path.stat().st_mtime_ns))
-    return found
 
 
 def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
@@ -301,14 +144,11 @@ def play(parts: Federation, case: Case, rounds: int) -> tuple[bool, str]:
         traces.follow()
     did = case.disturb(parts, run)
     summary, events = run.finish(), run.events()
-    done = [len({e["round"] for e in events if e["event"] == "merge" and e["peer"] == p}) for p in range(parts.devices)]
+    done = [len(done_by(peer, events)) for peer in range(parts.devices)]
     warnings = [e for e in events if e["event"] == "note" and e["name"] == "warning" and e["peer"] == VICTIM]
-    if case.changes:
-        good = changed_well(summary, events, rounds)
-    else:
-        good = summary["status"] == "completed" and min(done) >= rounds - 1 and bool(warnings) >= case.warnings
+    good = case.good(summary, events, rounds) and bool(warnings) >= case.warnings
     told = [summary["status"], f"rounds {done}"]
-    told += [f"{summary['final_accuracy']:.1f} %" if summary["final_accuracy"] is not None else "no accuracy"]
+    told += [f"{summary['final_accuracy']:.1f} %" if summary.get("final_accuracy") is not None else "no accuracy"]
     for kind in ("away", "returned", "late", "failure", "vacant", "redrawn", "joined", "resumed"):
         count = sum(event["event"] == kind for event in events)
         told += [f"{kind} {count}"] if count else []

@@ -13,7 +13,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from dimat_flwr.learning import Spent, steps_taken
+from dimat_flwr.events import Privacy
+from dimat_flwr.learning import Spent, epsilon, steps_taken
 from dimat_flwr.peer.durable import write_durably
 
 _DIGEST = 64  # characters
@@ -86,6 +87,11 @@ class Account:
         except (LookupError, TypeError, AttributeError) as error:
             self.damaged.append(f"{path}: another version of dimat-flwr has written it ({error})")
         return []
+
+
+def told_of(spent: Spent, delta: float) -> Privacy:
+    """Return what private steps have told of each own sample, for a delta in (0, 1)."""
+    return Privacy(epsilon=epsilon(spent, delta), delta=delta, steps=steps_taken(spent))
 
 
 def _digest(text: str) -> str:

@@ -15,15 +15,14 @@ from dimat_flwr.learning import (
     Correction,
     Evaluation,
     PeerData,
-    epsilon,
     evaluate,
     full_gradient,
     gradient,
     resolve_device,
-    steps_taken,
 )
 from dimat_flwr.merging import MergeError, recalibrate_batchnorm
 from dimat_flwr.peer import caches
+from dimat_flwr.peer.account import told_of
 from dimat_flwr.peer.initial_state import initial_state
 from dimat_flwr.peer.local_training import LocalTraining
 from dimat_flwr.peer.state import PeerState
@@ -257,8 +256,7 @@ class Learner:
 
     def privacy(self) -> Privacy:
         """Return what private training has told of each own sample so far."""
-        delta = self._config.privacy.delta
-        return Privacy(epsilon=epsilon(self._state.spent, delta), delta=delta, steps=steps_taken(self._state.spent))
+        return told_of(self._state.spent, self._config.privacy.delta)
 
     def _changed(self) -> None:
         self._state.measured = None

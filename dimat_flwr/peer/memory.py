@@ -14,7 +14,7 @@ from pathlib import Path
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
-from dimat_flwr.events import Note, clip
+from dimat_flwr.events import Note, PeerEvent, clip
 from dimat_flwr.learning import PrivacyError, Spent, steps_taken
 from dimat_flwr.peer.account import Account
 from dimat_flwr.peer.checkpoint import Checkpoint, CheckpointError, CheckpointFolder
@@ -126,7 +126,7 @@ class Memory:
         with suppress(OSError):  # its checkpoint counts it, too
             self._count(found.state.spent)
         self._warn_of_damage()
-        return _with(found.reply, self.notes)
+        return telling(found.reply, self.notes)
 
     def before(self) -> Callable[[], PeerState]:
         """Return what reads the peer's state as it was before this exchange, afresh at each call.
@@ -176,7 +176,7 @@ class Memory:
             self._count(state.spent)
         except OSError as error:
             faults.append(warning(f"the account of private steps is in memory alone: {error.strerror}"))
-        return _with(reply, faults)
+        return telling(reply, faults)
 
     def _take_up(self, state: PeerState) -> None:
         """Go back to a state; nothing is taken back of what the peer has published since."""
@@ -199,11 +199,11 @@ class Memory:
         self.notes.append(warning(text))
 
 
-def _with(reply: RecordDict, faults: Sequence[Note]) -> RecordDict:
-    """Return a reply that tells of the faults, too."""
-    if faults:
+def telling(reply: RecordDict, events: Sequence[PeerEvent]) -> RecordDict:
+    """Return a reply that tells of some events, too."""
+    if events:
         told = read_report(reply[names.REPORT])
-        reply[names.REPORT] = Report(seconds=told.seconds, events=[*told.events, *faults]).to_record()
+        reply[names.REPORT] = Report(seconds=told.seconds, events=[*told.events, *events]).to_record()
     return reply
 
 

@@ -14,8 +14,9 @@ from typing import Any
 from flwr.app import RecordDict
 
 from dimat_flwr.config import Config
-from dimat_flwr.events import Note
+from dimat_flwr.events import Note, PeerEvent
 from dimat_flwr.learning import idle_gpu
+from dimat_flwr.peer.account import told_of
 from dimat_flwr.peer.caches import configuration
 from dimat_flwr.peer.errors import PeerSetupError
 from dimat_flwr.peer.exchange import work_off
@@ -27,6 +28,7 @@ from dimat_flwr.peer.memory import (
     most_spent,
     require_checkpoints,
     require_privacy_as_before,
+    telling,
     warning,
 )
 from dimat_flwr.peer.setup import check_node_config, check_setup
@@ -96,8 +98,13 @@ def _set_up(
 
 
 def _restore(config: Config, instruction: Instruction, state: RecordDict, *, has_place: bool) -> RecordDict:
-    """Forget what came after the exchanges to keep, but for the account of it, and answer one of them once more."""
+    """Forget what came after the exchanges to keep, and answer one of them once more.
+
+    The account of private steps is not forgotten, and every answer tells of it: what is forgotten has been published,
+    and may be done again by nobody, if the run ends before.
+    """
     folder = require_checkpoints(config, instruction, instruction.peer)
+    private: list[PeerEvent] = []
     if (account := account_of(config, instruction, has_place=has_place)) is not None:
         spent = most_spent(account, folder, state)
         if account.damaged:
@@ -107,13 +114,14 @@ def _restore(config: Config, instruction: Instruction, state: RecordDict, *, has
                 "checkpoints do not know of"
             )
         account.keep(spent)  # or nothing is forgotten
+        private = [told_of(spent, config.privacy.delta)] if spent else []
     folder.forget_after(max(instruction.keep, default=-1))
     if instruction.number not in instruction.keep:
-        return _reply(Report())
+        return _reply(Report(events=private))
     found = folder.at(instruction.number)
     if found is None:
         raise LostStateError(f"the checkpoint of exchange {instruction.number} cannot be read any more")
-    return found.reply
+    return telling(found.reply, private)
 
 
 def _exchange(

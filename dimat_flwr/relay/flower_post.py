@@ -1,16 +1,23 @@
 """Post over Flower's ``Grid``, which outlives outages of the SuperLink: what they may have lost is sent again."""
 
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from logging import getLogger
+from typing import TypeVar
 
 from flwr.app import Message, RecordDict
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from dimat_flwr.relay.outages import Outages
+from dimat_flwr.relay.outages import Outages, status_of
 from dimat_flwr.relay.post import Reply
 
 _TRANSPORT = ("httpx", "httpcore", "grpc")  # whose errors are about the way to the SuperLink, not about a reply
+_SERVER_ERROR = 500  # and above: it is the SuperLink's trouble with one reply; below, it takes nothing from us any more
+_WAITS_S = (1, 2, 4, 8, 15, 30, 30, 30)  # between calls in which the SuperLink has trouble
+T = TypeVar("T")
+_log = getLogger("flwr")
 # The message or its answer ran out of time, the node has no heartbeat, or its process died without an answer.
 _TEMPORARY = (
     ErrorCode.MESSAGE_UNAVAILABLE,
@@ -26,7 +33,7 @@ class _Sent:
 
     Attributes:
         node, kind, content: what was sent, and to whom.
-        outages: how many there had been then.
+        outages: how many there had been before.
         copies: Flower's ids of it: one, and one for each time that it was sent again.
     """
 
@@ -44,7 +51,7 @@ class FlowerPost:
         """Take Flower's way to the nodes."""
         self._grid, self._outages = grid, Outages(grid)
         self._sent: dict[str, _Sent] = {}  # by the id of the first copy, which is the message's for whoever sent it
-        self.simulation = _is_simulation(grid)
+        self.simulation = is_simulation(grid)
 
     @property
     def out_of_reach(self) -> float:
@@ -53,13 +60,14 @@ class FlowerPost:
 
     def nodes(self) -> list[int]:
         """See ``Post``."""
-        return sorted(self._grid.get_node_ids())
+        return sorted(_patiently(self._grid.get_node_ids))
 
     def send(self, node: int, kind: str, content: RecordDict) -> str:
         """See ``Post``."""
+        before = self._outages.count  # a device may be handed what is being pushed, and an outage take that along
         message_id = self._push(node, kind, content)
         if message_id and not self.simulation:
-            self._sent[message_id] = _Sent(node, kind, content, self._outages.count, [message_id])
+            self._sent[message_id] = _Sent(node, kind, content, before, [message_id])
         return message_id
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
@@ -80,7 +88,7 @@ class FlowerPost:
             before = self._outages.count
             try:
                 # What was refused is left out of the answer (simulation) or None or "" in it (deployment).
-                ids = list(self._grid.push_messages([Message(content, node, kind)]))
+                ids = list(_patiently(lambda: self._grid.push_messages([Message(content, node, kind)])))
             # Nobody knows how much of a message the SuperLink has that was killed while it took it, and Flower refuses
             # or raises when it goes on with that: so it is sent as a new one. A peer does nothing twice.
             except Exception:
@@ -108,16 +116,33 @@ class FlowerPost:
         return None
 
     def _pull_one(self, message_id: str) -> list[Reply]:
+        before = self._outages.count
         try:
             return self._pull([message_id])
-        # Whatever else a peer's bytes make Flower raise is a fault of that reply.
+        # Whatever else a peer's bytes make Flower raise is a fault of that reply, if it is not one of an outage.
         except Exception as error:
-            if any(cls.__module__.split(".")[0] in _TRANSPORT for cls in type(error).__mro__):
+            status = status_of(error)
+            is_transport = any(cls.__module__.split(".")[0] in _TRANSPORT for cls in type(error).__mro__)
+            if is_transport if status is None else status < _SERVER_ERROR:
                 raise
-            return [Reply(message_id, None, f"the reply cannot be read: {type(error).__name__}: {error}")]
+            told = f"the reply cannot be read: {type(error).__name__}: {error}"
+            return [Reply(message_id, None, told, temporary=status is not None or self._outages.count > before)]
 
     def _pull(self, ids: Sequence[str]) -> list[Reply]:
         return _replies(self._grid.pull_messages(list(ids))) if ids else []
+
+
+def _patiently(call: Callable[[], Iterable[T]]) -> Iterable[T]:
+    """Call Flower, again and again for some minutes while the SuperLink has trouble, for example with a full disk."""
+    for wait in _WAITS_S:
+        try:
+            return call()
+        except Exception as error:
+            if (status_of(error) or 0) < _SERVER_ERROR:
+                raise
+            _log.warning("the SuperLink has trouble (%s); it is asked again in %g s", error, wait)
+            time.sleep(wait)
+    return call()
 
 
 def _replies(messages: Iterable[Message]) -> list[Reply]:
@@ -132,6 +157,7 @@ def _replies(messages: Iterable[Message]) -> list[Reply]:
     return found
 
 
-def _is_simulation(grid: Grid) -> bool:
+def is_simulation(grid: Grid) -> bool:
+    """Whether a Grid has its nodes in this process, as in a simulation."""
     # By name: the class is not public, and importing its module takes a second.
     return any(cls.__name__ == "InMemoryGrid" for cls in type(grid).__mro__)

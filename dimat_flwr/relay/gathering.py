@@ -4,7 +4,6 @@
 spare, whatever its id, and a run that is gone on with waits for those whose places it needs.
 """
 
-from collections import Counter
 from collections.abc import Collection
 from logging import getLogger
 
@@ -13,11 +12,10 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import JOIN_POLL_S, claim_of, hello
 from dimat_flwr.relay.membership import Claim, MembershipError, Seating, SetupError, require_no_problem
 from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.wire import names
 
-_REFUSED = "Flower refused the first message to it; is the node still connected?"
-_TRIES = 3  # times that a node is asked that goes, or whose process dies, over it
 _log = getLogger("flwr")
 
 
@@ -49,11 +47,10 @@ class _Gathering:
     ) -> None:
         self._post, self._facts, self._settings, self._clock = post, facts, settings, clock
         self._without = without
-        self._asked: dict[str, int] = {}  # message -> node, of those who have not answered yet
+        self._questions = Questions[int](post)  # by node
         self._since: dict[int, float] = {}  # node -> when it was asked
         self._claims: dict[int, Claim] = {}  # by node
         self._gone: set[int] = set()  # nodes that went after they had claimed a place that is theirs still
-        self._lost: Counter[int] = Counter()  # node -> how often it was lost over the question
         self._warned: set[int] = set()
 
     def result(self) -> dict[int, Claim]:
@@ -64,15 +61,17 @@ class _Gathering:
             if now - looked >= JOIN_POLL_S:
                 self._look(now)
                 looked = now
-            heard = self._post.collect(list(self._asked)) if self._asked else []
-            for reply in heard:
-                self._hear(reply)
+            heard = self._questions.collect()
+            for node, reply in heard:
+                self._hear(node, reply)
             # In a simulation messages queue for workers, and waiting for a worker is not being silent.
-            if not (self._post.simulation and self._asked):
+            if not (self._post.simulation and self._questions.open()):
                 seating = self._seating()
                 is_over = (self._post.simulation and bool(self._since)) or self._clock.now() > deadline
                 if self._is_decided(seating, is_over):
-                    return self._decide(seating)
+                    found = self._decide(seating)
+                    self._questions.forget_all_but(())
+                    return found
             if heard:
                 pause.reset(self._clock.now())
             else:
@@ -92,37 +91,19 @@ class _Gathering:
                 del self._claims[node]
             elif claim:
                 self._gone.add(node)
-        self._post.forget([message for message, node in self._asked.items() if node in gone])
-        self._asked = {message: node for message, node in self._asked.items() if node not in gone}
+        self._questions.forget_all_but(connected)
+        self._questions.ask_again(connected)
         for node in connected:
-            if node in self._since:
-                continue
-            message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
-            if not message_id and self._is_tried_again(node):
-                continue  # it may have gone since the look, and is a new one when it is back
-            self._since[node] = now
-            self._gone.discard(node)
-            if message_id:
-                self._asked[message_id] = node
-            else:
-                self._claims[node] = Claim(node, -1, _REFUSED)
+            if node not in self._since:
+                self._since[node] = now
+                self._gone.discard(node)
+                self._questions.ask(node, node, names.SETUP_MESSAGE, hello(self._facts))
 
-    def _hear(self, reply: Reply) -> None:
-        node = self._asked.pop(reply.message_id, None)
-        if node is None:
-            return
-        if reply.content is None and reply.temporary and self._is_tried_again(node):
-            del self._since[node]  # gone, or its process has died: it is asked anew when it is there
-            return
+    def _hear(self, node: int, reply: Reply) -> None:
         claim = self._claims[node] = claim_of(node, reply)
         for other in [other for other in self._gone if self._claims[other].place == claim.place]:
             del self._claims[other]
             self._gone.discard(other)
-
-    def _is_tried_again(self, node: int) -> bool:
-        """Whether a node that was lost over the question is asked again; in a simulation nobody goes and comes back."""
-        self._lost[node] += 1
-        return self._lost[node] < _TRIES and not self._post.simulation
 
     def _is_claimed_twice(self, place: int) -> bool:
         return sum(claim.place == place for claim in self._claims.values()) > 1
@@ -136,12 +117,13 @@ class _Gathering:
         if not (seating.is_complete or is_over):
             self._warn_of_rivals(seating)
             return False
-        if not self._asked:
+        silent = self._questions.open()
+        if not silent:
             return True
         if seating.is_complete:  # who is not needed for it is given the time that all have to come
             return is_over
         now, patience = self._clock.now(), self._settings.give_up_timeout
-        return all(now - self._since[node] > patience for node in self._asked.values())
+        return all(now - self._since[node] > patience for node in silent)
 
     def _decide(self, seating: Seating) -> dict[int, Claim]:
         require_no_problem(list(seating.taken.values()))
@@ -157,8 +139,7 @@ class _Gathering:
         return dict(seating.taken)
 
     def _refusal(self, seating: Seating) -> Exception:
-        if seating.empty and self._asked:
-            silent = sorted({*self._asked.values()})
+        if seating.empty and (silent := sorted(self._questions.open())):
             return SetupError(f"nodes {silent} did not answer the handshake; are they running?\n{seating.faults()}")
         fewest = self._settings.min_peers or self._facts.peers - len(self._without)
         there = len(seating.taken.keys() - set(self._without))

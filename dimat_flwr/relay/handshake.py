@@ -1,6 +1,7 @@
 """What the relay asks before anything is trained: whether a node can take part, and which place it has."""
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from flwr.app import RecordDict
 
@@ -8,12 +9,14 @@ from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.membership import Claim, MembershipError, SetupError
 from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.security.identity import IdentityError, read_introduction
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import ReportError, read_report
 
+K = TypeVar("K")
 JOIN_POLL_S = 1.0  # between two looks at who is connected
 _FEWEST = 2
 
@@ -35,12 +38,12 @@ def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
     return found
 
 
-def answers(post: Post, waiting: dict[str, int], settings: RelaySettings, clock: Clock) -> Iterator[tuple[int, Reply]]:
-    """Yield the replies to messages as they come, each with the node that it is of.
+def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock: Clock) -> Iterator[tuple[K, Reply]]:
+    """Yield the answers to questions as they come, each with its key.
 
     Args:
+        questions: what was asked; nothing is left open at the end.
         post: the way to the nodes.
-        waiting: message -> the node that it went to; taken out as they come.
         settings: how long to wait.
         clock: what time it is.
 
@@ -49,14 +52,17 @@ def answers(post: Post, waiting: dict[str, int], settings: RelaySettings, clock:
     """
     # In a simulation messages queue for workers, and waiting for a worker is not being silent.
     deadline = None if post.simulation else clock.now() + settings.give_up_timeout
-    pause = Pause(clock.now())
-    while waiting:
+    polled, pause = clock.now(), Pause(clock.now())
+    while True:
         looked = clock.now()
-        replies = post.collect(list(waiting))
-        for reply in replies:
-            if reply.message_id in waiting:
-                yield waiting.pop(reply.message_id), reply
-        if replies:
+        if looked - polled >= JOIN_POLL_S:
+            questions.ask_again(post.nodes())
+            polled = looked
+        found = questions.collect()
+        yield from found
+        if not (waiting := questions.open()):
+            return
+        if found:
             pause.reset(clock.now())
         elif deadline is not None and clock.now() > deadline:
             raise SetupError(f"nodes {sorted({*waiting.values()})} did not answer the handshake; are they running?")
@@ -81,7 +87,8 @@ def hello(facts: RunFacts) -> RecordDict:
 def claim_of(node: int, reply: Reply) -> Claim:
     """Read a node's answer to it."""
     if reply.content is None:
-        return Claim(node, -1, f"the ClientApp failed: {reply.error}")
+        told = reply.error or "no reason given"
+        return Claim(node, -1, f"the ClientApp failed: {told}" if reply.message_id else told)
     try:
         report = read_report(reply.content.get(names.REPORT))
     except ReportError as error:

@@ -13,6 +13,7 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import answers, claim_of
 from dimat_flwr.relay.membership import Claim, require_no_problem
 from dimat_flwr.relay.post import Post
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
@@ -33,17 +34,13 @@ def let_all_meet(
     Raises:
         SetupError: one does not, or does not answer.
     """
-    waiting: dict[str, int] = {}
-    said: list[Claim] = []
+    questions = Questions[int](post)
     for place, claim in claims.items():
-        message_id = post.send(claim.node, names.MEET_MESSAGE, _introductions(facts, place))
-        if message_id:
-            waiting[message_id] = claim.node
-        else:
-            said.append(Claim(claim.node, place, "Flower refused a message to it; is the node still connected?"))
-    places = {claim.node: place for place, claim in claims.items()}
-    for node, reply in answers(post, waiting, settings, clock):
-        said.append(Claim(node, places[node], claim_of(node, reply).problem))
+        questions.ask(place, claim.node, names.MEET_MESSAGE, _introductions(facts, place))
+    said = [
+        Claim(claims[place].node, place, claim_of(claims[place].node, reply).problem)
+        for place, reply in answers(questions, post, settings, clock)
+    ]
     require_no_problem(sorted(said, key=lambda claim: claim.place))
 
 

@@ -60,9 +60,14 @@ class Outages:
         _log.warning("the SuperLink could not be reached for %.1f s; what was under way is sent again", took)
 
 
-def _is_broken(error: Exception | None) -> bool:
+def status_of(error: Exception | None) -> int | None:
+    """Return the HTTP status with which the SuperLink or a proxy has answered, None where none did."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return status in _BROKEN_STATUS or any(cls.__name__ in _BROKEN for cls in type(error).__mro__)
+    return None if status is None else int(status)
+
+
+def _is_broken(error: Exception | None) -> bool:
+    return status_of(error) in _BROKEN_STATUS or any(cls.__name__ in _BROKEN for cls in type(error).__mro__)
 
 
 def _both(first: Callable[[Any], None] | None, second: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -2,13 +2,25 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from logging import getLogger
 from typing import TYPE_CHECKING, get_args
 
 from flwr.app import RecordDict
 
-from dimat_flwr.events import Absent, CaughtUp, Failure, Joined, Late, PeerEvent, Redrawn, Resumed, Stamped, Vacant
+from dimat_flwr.events import (
+    Absent,
+    CaughtUp,
+    Failure,
+    Joined,
+    Late,
+    PeerEvent,
+    Privacy,
+    Redrawn,
+    Resumed,
+    Stamped,
+    Vacant,
+)
 from dimat_flwr.relay.clock import Clock
 from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
 from dimat_flwr.relay.handshake import answers
@@ -17,6 +29,7 @@ from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
 from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.restoration import Restoration, Standing, Told, find_out
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.traffic import RelayLoop
@@ -65,6 +78,8 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 missed |= {
                     edge for other in range(plan.peers) if other != peer for edge in ((peer, other), (other, peer))
                 }
+            case Privacy():
+                pass  # also told of what was done, and forgotten
             case event if isinstance(event, _BY_PEERS) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
     return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, before, failed_in)
@@ -143,18 +158,13 @@ class Resumption:
             RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
         self._folder.require_ended()  # for peers remove what that run has let them keep
-        asked: dict[str, tuple[int, int | None]] = {}
-        nodes: dict[str, int] = {}
+        questions = Questions[tuple[int, int | None]](self._post)
         for peer, claim in self._claims.items():
             for number in self._numbers(peer):
-                message_id = self._post.send(claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
-                if not message_id:
-                    raise SetupError(f"peer {peer}: Flower refused a message to it; is the node still connected?")
-                asked[message_id], nodes[message_id] = (peer, number), claim.node
+                questions.ask((peer, number), claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
         contents: dict[tuple[int, int], Mapping[int, Envelope]] = {}
         newest: list[Stamped] = []
-        for _, reply in answers(self._post, nodes, settings, clock):
-            peer, number = asked[reply.message_id]
+        for (peer, number), reply in answers(questions, self._post, settings, clock):
             published, events = self._read(reply, peer, number)
             if number is not None:
                 contents[peer, number] = published
@@ -185,15 +195,16 @@ class Resumption:
         return RecordDict({names.INSTRUCTION: asked.to_record()})
 
     def _read(self, reply: Reply, peer: int, number: int | None) -> tuple[Mapping[int, Envelope], list[Stamped]]:
-        """Return what a peer published in an exchange, and what it told of it if that was its last."""
+        """Return what a peer published in an exchange, what it told of it if that was its last, and its epsilon."""
         if reply.content is None:
             raise SetupError(f"nothing was trained. peer {peer}: {reply.error}")
         try:
             report = read_report(reply.content.get(names.REPORT))
             if report.error:
                 raise SetupError(f"nothing was trained. peer {peer}: {report.error}")
+            private = [event for event in report.events if isinstance(event, Privacy)]
             if number is None:
-                return {}, []
+                return {}, self._told_by(peer, private)
             planned = self._plan[number]
             is_last = number == self._plan.last_act
             require_possible(report.events, planned.mixing.sources(peer), is_last=is_last)
@@ -203,21 +214,34 @@ class Resumption:
         if number + 1 < len(self._plan):
             readers = tuple(self._plan[number + 1].mixing.readers(peer))
         round = self._plan.round_of(min(number + 1, len(self._plan) - 1))
-        events = report.events if number == self._found.finished[peer] and peer not in self._found.failed else []
-        told = [Stamped(event, planned.round, peer, planned.name) for event in events]
-        return read_outbox(reply.content, readers, round), told
+        events = report.events if number == self._found.finished[peer] else private
+        return read_outbox(reply.content, readers, round), self._told_by(peer, events)
+
+    def _told_by(self, peer: int, events: Sequence[PeerEvent]) -> list[Stamped]:
+        """Return events of the exchange that a peer goes on from, or of the one that it is to begin with."""
+        if peer in self._found.failed:
+            return []
+        finished, last = self._found.finished[peer], len(self._plan) - 1
+        planned = self._plan[finished if finished >= 0 else min(self._found.coming[peer], last)]
+        return [Stamped(event, planned.round, peer, planned.name) for event in events]
 
     def _take_up_the_record(self, newest: list[Stamped]) -> None:
         """Leave out of the record what will be done again, and add what peers told and the relay did not write down."""
         written: Counter[str] = Counter()
+        steps: Counter[int] = Counter()  # by peer, of private training, as far as the record knows of them
 
         def holds(stamped: Stamped) -> bool:
+            if isinstance(stamped.event, Joined):
+                del steps[stamped.peer]  # another device, perhaps
             if not isinstance(stamped.event, _BY_PEERS):
                 return True
             number = self._plan.number_of(stamped.round, stamped.exchange)
             if number == self._found.finished[stamped.peer]:
                 written[json.dumps(stamped.to_line())] += 1
-            return self._is_done(stamped.peer, number)
+            is_done = self._is_done(stamped.peer, number)
+            if is_done and isinstance(stamped.event, Privacy):
+                steps[stamped.peer] = max(steps[stamped.peer], stamped.event.steps)
+            return is_done
 
         def was_read(round: int, exchange: str, reader: int) -> bool:
             return self._is_done(reader, self._plan.number_of(round, exchange))
@@ -227,7 +251,9 @@ class Resumption:
             line = json.dumps(stamped.to_line())
             if written[line]:
                 written[line] -= 1
-            else:
+            elif not isinstance(stamped.event, Privacy) or stamped.event.steps > steps[stamped.peer]:
+                if isinstance(stamped.event, Privacy):
+                    steps[stamped.peer] = stamped.event.steps
                 self._folder.event(stamped)
         for peer in range(self._plan.peers):
             if peer not in self._found.failed:

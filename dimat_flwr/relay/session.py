@@ -53,7 +53,11 @@ def run_relay(
     """
     try:
         folder.describe(facts)
-        parts = _relay(post, folder, plan, settings, ReachableTime(clock or SystemClock(), post))
+        try:
+            parts = _relay(post, folder, plan, settings, ReachableTime(clock or SystemClock(), post))
+        finally:
+            if post.out_of_reach:
+                folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
     except BaseException as error:
         # Also an interrupt leaves a record of how far it came.
         folder.finish("failed", f"{type(error).__name__}: {error}")
@@ -96,11 +100,7 @@ def _relay(
     loop = RelayLoop(post, places, plan, facts, settings, folder, clock)
     if resumption:
         resumption.hand_over(loop)
-    try:
-        survivors = loop.run()
-    finally:
-        if post.out_of_reach:
-            folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
+    survivors = loop.run()
     if not survivors:
         raise SetupError("every peer failed; the lines with event 'failure' in metrics.jsonl say why")
     return None if plan.everybody == set(survivors) else plan.parts(survivors)

@@ -1,6 +1,7 @@
 """The relay's loop: send what may be sent, take what has come, until every peer is done or out."""
 
 import traceback
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from logging import getLogger
@@ -33,6 +34,7 @@ from dimat_flwr.relay.plan import Plan, PlannedExchange
 from dimat_flwr.relay.possible import require_possible
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.progress import Progress
+from dimat_flwr.relay.questions import TRIES
 from dimat_flwr.relay.restoration import Restoration
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.relay.turnover import Turnover
@@ -40,6 +42,7 @@ from dimat_flwr.relay.whereabouts import NOBODY, Whereabouts
 from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
+_REFUSED = "Flower refused a message to it, which may be too large"
 _LOGGED = 300  # characters of an error in a line of the log; the record has all of it
 _MOST_WARNINGS = 20  # of all peers, in the log; the record has all of them
 _log = getLogger("flwr")
@@ -126,6 +129,9 @@ class RelayLoop:
             int, list[str]
         ] = {}  # peer -> messages to it that may be pending: one, or some if asked again
         self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
+        self._losses: Counter[int] = Counter()  # peer -> how often it was away over the same exchange
+        self._refusals: Counter[int] = Counter()  # peer -> how often a message to it was refused in a row
+        self._rests: dict[int, float] = {}  # peer that is away -> until when it is not asked again, even if it is there
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
 
@@ -139,11 +145,11 @@ class RelayLoop:
             started = self._dispatcher.ready(now)
             self._turnover.postponed()
             self._send_all(started)
+            if not (self._pending or self._away or started or self._dispatcher.finished()):
+                raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             if not self._post.simulation:
                 self._ask_again(now)
                 self._take_in()
-            if not (self._pending or self._away or started or self._dispatcher.finished()):
-                raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             looked = self._clock.now()
             replies = self._post.collect(list(self._pending))
             for reply in replies:
@@ -211,17 +217,23 @@ class RelayLoop:
         node = self._whereabouts.node(peer)
         message_id = self._post.send(node, names.EXCHANGE_MESSAGE, entry.content)
         if message_id:
+            self._refusals.pop(peer, None)
             self._pending[message_id] = entry
             self._asked.setdefault(peer, []).append(message_id)
-        elif self._post.simulation or node in self._post.nodes():
-            self._fail(entry, "Flower refused a message to it, which may be too large")
-        else:
+        elif self._post.simulation:
+            self._fail(entry, _REFUSED)
+        elif node not in self._post.nodes():
             self._is_away(entry, "its node is not connected")
+        else:  # its node may have come back just now
+            self._refusals[peer] += 1
+            (self._fail if self._refusals[peer] >= TRIES else self._is_away)(entry, _REFUSED)
         return bool(message_id)
 
     def _is_away(self, entry: _Pending, reason: str) -> None:
         peer = entry.dispatch.peer
         self._away[peer] = entry
+        self._losses[peer] += 1
+        self._rests[peer] = self._clock.now() + self._patience.rest(self._losses[peer])
         self._recorder.event(entry.stamp(Away(reason)))
         _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, clip(reason, _LOGGED))
 
@@ -229,7 +241,9 @@ class RelayLoop:
         """Send again what those who are back were asked, and what was never answered: a peer does nothing twice."""
         busy = {entry.dispatch.peer: entry for entry in self._pending.values()}
         for peer in self._whereabouts.look(self._away.keys(), busy.keys(), now):
-            entry = self._away.pop(peer, None) or busy[peer]
+            if peer in self._away and now < self._rests[peer]:
+                continue
+            entry = self._away.pop(peer, None) or busy.pop(peer)
             self._forget(peer)
             self._send_again(entry, now)
         for peer, entry in busy.items():
@@ -281,6 +295,7 @@ class RelayLoop:
                 self._is_away(entry, reply.error or "no reason given")
             return
         self._forget(entry.dispatch.peer)  # it may have been asked twice
+        self._losses.pop(entry.dispatch.peer, None)
         if reply.content is None:
             self._fail(entry, reply.error or "no reason given")
             return
@@ -338,6 +353,8 @@ class RelayLoop:
         self._fail(entry, f"no answer within {self._give_up_timeout:g} s")
 
     def _fail(self, entry: _Pending, error: str) -> None:
+        for counts in (self._losses, self._refusals):
+            counts.pop(entry.dispatch.peer, None)  # another one may come into its place
         self._dispatcher.failed(entry.dispatch.peer)
         self._whereabouts.leave(entry.dispatch.peer)
         self._recorder.event(entry.stamp(Failure(error)))

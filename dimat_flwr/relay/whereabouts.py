@@ -14,6 +14,7 @@ from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import claim_of, hello
 from dimat_flwr.relay.membership import Claim
 from dimat_flwr.relay.post import Post
+from dimat_flwr.relay.questions import Questions
 from dimat_flwr.security.identity import read_introduction
 from dimat_flwr.wire import names
 
@@ -35,7 +36,7 @@ class Whereabouts:
             facts: the run's constants.
         """
         self._post, self._places, self._facts = post, list(places), facts
-        self._asked: dict[str, int] = {}  # message -> the stranger it went to
+        self._questions = Questions[int](post)  # by stranger
         self._waiting: dict[int, Claim] = {}  # strangers whose place is not vacant, or not yet
         self._known = set(places)
         self._came: set[int] = set()  # places that a newcomer was let into
@@ -61,8 +62,7 @@ class Whereabouts:
         self._known &= self._connected.union(
             self._places
         )  # who went, and is at no place, is a stranger when it is back
-        self._post.forget([key for key, node in self._asked.items() if node not in self._connected])
-        self._asked = {key: node for key, node in self._asked.items() if node in self._connected}
+        self._questions.forget_all_but(self._connected)
         moved = self._claims(away, busy)
         self._ask_strangers()
         return sorted({*moved, *(peer for peer in away if self._places[peer] in self._connected)})
@@ -98,16 +98,14 @@ class Whereabouts:
         return self._places[peer] in self._connected
 
     def _ask_strangers(self) -> None:
+        self._questions.ask_again(self._connected)
         for node in sorted(self._connected - self._known):
             self._known.add(node)
-            message_id = self._post.send(node, names.SETUP_MESSAGE, hello(self._facts))
-            if message_id:
-                self._asked[message_id] = node
+            self._questions.ask(node, node, names.SETUP_MESSAGE, hello(self._facts))
 
     def _claims(self, away: Collection[int], busy: Collection[int]) -> list[int]:
         """Return the peers whose place a stranger has taken up."""
-        for reply in self._post.collect(list(self._asked)) if self._asked else ():
-            node = self._asked.pop(reply.message_id)
+        for node, reply in self._questions.collect():
             claim = claim_of(node, reply)
             if problem := claim.problem or self._unlike(claim):
                 told = clip(problem, _LOGGED).replace("\n", " ")  # a stranger's words, and one line of the log
@@ -141,4 +139,5 @@ class Whereabouts:
         return f"it claims place {claim.place} without the key that peer {claim.place} introduced itself with"
 
     def _is_vacant(self, claim: Claim, away: Collection[int], busy: Collection[int]) -> bool:
-        return claim.place in away or (claim.place in busy and self._places[claim.place] not in self._connected)
+        """Whether a place's peer is not there; one that is, and has lost a process over a message, is asked again."""
+        return (claim.place in away or claim.place in busy) and self._places[claim.place] not in self._connected

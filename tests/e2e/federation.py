@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -113,15 +114,30 @@ class Federation:
         verify: Any = str(own / "keys" / "ca.crt") if self.tls else True
         wait_for_health(f"http{'s' * self.tls}://127.0.0.1:{self.port}/health", process, self._log(SUPERLINK), verify)
 
-    def start_device(self, device: int, *, until_accepted: float = 0.0) -> None:
-        """Start a SuperNode; for so many seconds again and again, as its unit does, while the SuperLink refuses it."""
+    def start_device(
+        self,
+        device: int,
+        *,
+        until_accepted: float = 0.0,
+        place: int | None = None,
+        spelt: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Start a SuperNode; for so many seconds again and again, as its unit does, while the SuperLink refuses it.
+
+        Args:
+            device: whose folder and keys it has.
+            until_accepted: see above.
+            place: that it claims; None: the device's own.
+            spelt: keys of its configuration -> how they are written.
+        """
         own = self.of(device)
-        settings = {"data-dir": own / "data", "output-dir": own / "disk" / "out", "state-dir": own / "disk" / "state"}
+        settings: dict[str, Any] = {"partition-id": device if place is None else place}
+        folders = {"data-dir": own / "data", "output-dir": own / "disk" / "out", "state-dir": own / "disk" / "state"}
         if self.sealed:
-            settings |= {"key-file": own / "keys" / "peer.key", "known-peers": own / "known_peers"}
-        words = [f"partition-id={device}", *(f"{key}='{path}'" for key, path in settings.items())]
-        words += ["seal=true"] if self.sealed else []
-        words += [f"{key}={value}" for key, value in self.node_config.items()]
+            folders |= {"key-file": own / "keys" / "peer.key", "known-peers": own / "known_peers"}
+            settings["seal"] = "true"
+        settings |= {**{key: f"'{path}'" for key, path in folders.items()}, **self.node_config}
+        words = [f"{spelt.get(key, key)}={value}" for key, value in settings.items()]
         command = [*self.supernode_command(own / "keys", self._ports[device]), "--node-config", " ".join(words)]
         deadline = time.monotonic() + until_accepted
         while True:
@@ -294,6 +310,10 @@ class Submitted:
         """Return Flower's own word for how it stands."""
         said = self.federation.flwr("ls", NAME, "--run-id", self.number, "--format", "json")
         return str(json.loads(said)["runs"][0]["status"])
+
+    def log(self) -> str:
+        """Return what the relay has said so far."""
+        return self.federation.flwr("log", self.number, NAME, "--show")
 
     def wait(self, until: Callable[[], object], seconds: float, what: str) -> Any:
         """Wait for something and return it; raises ``StoppedError`` where it does not come, or the run ends before."""

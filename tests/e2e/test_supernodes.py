@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.faults import VICTIM, kill_while_sending
+from benchmarks.disturbances import VICTIM, kill_while_sending
 from tests.e2e.federation import Federation
 
 pytestmark = [

@@ -159,6 +159,24 @@ def test_a_run_whose_peers_have_changed_is_gone_on_with(whole: Run, tmp_path: Pa
             assert all(bool((mine[name] == theirs[name]).all()) for name in theirs), "to the last bit"
 
 
+@pytest.mark.parametrize("lost", [(), (0, 4)])
+def test_a_newcomer_that_has_done_one_exchange_goes_on_from_its_one_checkpoint(
+    whole: Run, tmp_path: Path, lost: Sequence[int]
+) -> None:
+    """Whoever was in its place before had another disk, and its neighbours lose their newest, which it may read."""
+    with pytest.raises(CutOffError):
+        lived(settings_of(tmp_path, QUICK, **TABLE), 6, **LIFE, cut=7)
+    (folder,) = tmp_path.iterdir()
+    (earlier, own) = sorted(folder.rglob("peer-3-*.checkpoint"))
+    earlier.unlink()
+    for peer in lost:
+        max(folder.rglob(f"peer-{peer}-*.checkpoint")).unlink()
+    found = lived({"resume-from": str(folder)}, 6, comes={1: 10**9, 3: 10**9}, places={5: 3})
+    (resumed,) = [event for event in found.events("resumed") if event["peer"] == 3]
+    assert f"{resumed['after']:08}" in own.name
+    assert found.events("evaluation") == whole.events("evaluation")
+
+
 def cut_before(entry: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let all be gone before the relay writes down its n-th entry about who comes and goes, from 1."""
     written, seen = RunFolder.event, list[Stamped]()

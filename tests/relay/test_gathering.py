@@ -140,7 +140,7 @@ def test_a_node_that_goes_between_the_look_and_the_question_is_asked_again_and_n
     assert (places, post.asked.count(2), when < 10.0) == ({0: 1, 1: 2}, 3, True)
     places, post, _ = gathered({1: at(0), 2: at(1, goes=0.5), 3: at(1, comes=5.0)}, 2, refused={2: 9})
     assert (places, post.asked.count(2)) == ({0: 1, 1: 3}, 1)
-    with pytest.raises(SetupError, match="node 2: Flower refused the first message to it"):
+    with pytest.raises(SetupError, match="node 2: Flower refused a message to it"):
         gathered({1: at(0), 2: at(1)}, 2, refused={2: 3})
 
 

@@ -177,6 +177,130 @@ def test_a_message_that_was_handed_over_when_the_superlink_went_is_handed_over_a
     assert answer(post, message_id).content is not None
 
 
+def test_an_instruction_that_was_taken_before_an_outage_and_completed_after_it_is_sent_again() -> None:
+    """A device may have been handed it in between, and the answer to that was lost with the SuperLink."""
+
+    class Slow(Flaky):
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            (key,) = super().push_messages(messages)
+            if self.breaks:  # some objects of it are pushed now
+                self._call()
+                handed_out.append(key)
+            return [key]
+
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            return super().pull_messages([key for key in message_ids if key not in handed_out])
+
+    handed_out: list[str] = []
+    post = FlowerPost(grid := Slow())
+    grid.breaks = 1
+    message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
+    assert handed_out == [message_id]
+    assert answer(post, message_id).content is not None
+    assert grid.pushed == 2
+
+
+@pytest.mark.parametrize("error", [
+    ValueError("Invalid protobuf response payload"), KeyError("an object that is not there any more"),
+])  # fmt: skip
+def test_what_an_outage_leaves_of_an_answer_is_not_the_peers_fault(error: Exception) -> None:
+    class Torn(Flaky):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            was_away = bool(self.breaks)
+            self._call()
+            if was_away:
+                raise error
+            return super().pull_messages(message_ids)
+
+    post = FlowerPost(grid := Torn())
+    message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
+    grid.breaks = 1
+    reply = answer(post, message_id)
+    assert (reply.content, reply.temporary) == (None, True)
+
+
+def test_an_answer_that_the_superlink_has_trouble_with_ends_no_run() -> None:
+    """A server error says nothing of the way to it, and Flower gives up at once; the others are asked all the same."""
+
+    class Troubled(Flaky):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            if self.pushed == 1:
+                raise httpx.HTTPStatusError("internal", request=REQUEST, response=httpx.Response(status))
+            return super().pull_messages(message_ids)
+
+    for status in (500, 507):  # noqa: B007
+        post = FlowerPost(Troubled())
+        message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
+        (reply,) = post.collect([message_id])
+        assert (reply.content, reply.temporary) == (None, True)
+    status = 400
+    post = FlowerPost(Troubled())
+    message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
+    with pytest.raises(httpx.HTTPStatusError):
+        post.collect([message_id])
+
+
+@pytest.mark.parametrize(("status", "times", "survives"), [(500, 3, True), (507, 99, False), (400, 1, False)])
+def test_a_superlink_that_has_trouble_is_given_some_minutes(
+    status: int, times: int, survives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Troubled(Flaky):
+        def _trouble(self) -> None:
+            self.troubles += 1
+            if self.troubles <= times:
+                raise httpx.HTTPStatusError("internal", request=REQUEST, response=httpx.Response(status))
+
+        def get_node_ids(self) -> Iterable[int]:
+            self._trouble()
+            return super().get_node_ids()
+
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            self._trouble()
+            return super().push_messages(messages)
+
+    slept: list[float] = []
+    monkeypatch.setattr("dimat_flwr.relay.flower_post.time.sleep", slept.append)
+    for call in (FlowerPost.nodes, lambda post: post.send(7, names.EXCHANGE_MESSAGE, RecordDict())):
+        slept.clear()
+        post = FlowerPost(grid := Troubled())
+        grid.troubles = 0
+        if survives:
+            assert call(post)
+        else:
+            with pytest.raises(httpx.HTTPStatusError):
+                call(post)
+        assert sum(slept) == (7 if survives else 120 if status == 507 else 0)
+
+
+def test_after_two_outages_any_copy_may_be_answered_and_once() -> None:
+    class Slow(Flaky):
+        """Only the second copy is ever answered, and not before it is time."""
+
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            asked.extend(message_ids)
+            return super().pull_messages(message_ids) if is_time and [*message_ids] == pushed[1:2] else []
+
+        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+            pushed.extend(found := list(super().push_messages(messages)))
+            return found
+
+    pushed: list[str] = []
+    asked: list[str] = []
+    is_time = False
+    post = FlowerPost(grid := Slow())
+    first = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())
+    for number in (2, 3):
+        grid.breaks = 1
+        post.nodes()
+        assert post.collect([first]) == []
+        assert len(pushed) == number
+    is_time = True
+    assert answer(post, first).content is not None
+    asked.clear()
+    assert post.collect([first]) == []
+    assert asked == []
+
+
 def test_what_is_forgotten_is_neither_collected_nor_sent_again() -> None:
     post = FlowerPost(grid := Flaky())
     message_id = post.send(7, names.EXCHANGE_MESSAGE, RecordDict())

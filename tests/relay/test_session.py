@@ -131,10 +131,12 @@ def test_one_peer_is_too_few_and_a_deployment_waits_for_more(tmp_path: Path) -> 
         run(tmp_path, [ToyPeer(0)], rounds=1)
     clock = SimulatedClock()
     post = ToyPost({1: ToyPeer(0)}, clock, simulation=False)
+    post.out_of_reach = 7.0
     folder = RunFolder.create(tmp_path, "test", datetime(2026, 1, 1))
     with pytest.raises(MembershipError, match="1 peer is there, the run needs at least 3: nobody is in place 1, 2"):
         run_relay(post, folder, lambda n: make_plan(n, 1), RelaySettings(peers=3, join_timeout=30), {}, clock)
     assert clock.now() >= 30
+    assert load_summary(folder.path)["superlink_away_s"] == 7.0, "an outage before anybody was there, too"
 
 
 def test_an_impossible_topology_ends_the_run_before_the_handshake(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_a_node_that_flower_refuses_messages_to_is_named_in_the_handshake_and_fa
     clock = SimulatedClock()
     post = ToyPost({7: ToyPeer(0), 9: ToyPeer(1)}, clock)
     post.refuse = {9}
-    with pytest.raises(SetupError, match="node 9: Flower refused the first message"):
+    with pytest.raises(SetupError, match="node 9: Flower refused a message to it"):
         agree_on_places(post, RunFacts(2, "toy", True), RelaySettings(), clock)
     found = Relayed([ToyPeer(place) for place in range(3)], make_plan(3, 2), refuse=[2])
     assert found.survivors == [0, 1]

@@ -56,11 +56,14 @@ def test_a_node_that_is_back_before_the_old_one_is_missed_takes_its_place_then()
     assert nodes.asked == [12], "it is asked once"
 
 
-def test_it_also_takes_the_place_of_a_peer_that_is_known_to_be_away() -> None:
-    _, whereabouts = started({10: 0, 11: 1, 12: 1})
+def test_it_also_takes_the_place_of_a_peer_that_is_away_but_not_while_its_node_is_there() -> None:
+    nodes, whereabouts = started({10: 0, 11: 1, 12: 1})
     for look in range(3):
         assert whereabouts.look([], [1], look * LOOK_S) == []
-    assert whereabouts.look([1], [], 3 * LOOK_S) == [1]
+    assert whereabouts.look([1], [], 3 * LOOK_S) == [1], "it has lost a process, and is asked again"
+    assert whereabouts.node(1) == 11
+    del nodes.places[11]
+    assert whereabouts.look([1], [], 4 * LOOK_S) == [1]
     assert whereabouts.node(1) == 12
 
 

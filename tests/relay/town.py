@@ -1,6 +1,6 @@
 """Toy peers that leave and come by a simulated clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from flwr.app import RecordDict
 
@@ -40,15 +40,32 @@ class Mortal(ToyPeer):
         return super().work(instruction)
 
 
-class Town(ToyPost):
-    """Nodes that come and go by the clock."""
+Luck = Callable[[int, str], str]
 
-    def __init__(self, clock: SimulatedClock, delay: Delay) -> None:
+
+class Town(ToyPost):
+    """Nodes that come and go by the clock.
+
+    ``luck`` says of each message, by node and kind, whether it is "refused", or "lost" (its process dies, and Flower
+    says so at once); "" for neither.
+    """
+
+    def __init__(self, clock: SimulatedClock, delay: Delay, luck: Luck = lambda node, kind: "") -> None:
         super().__init__({}, clock, workers=64, delay=delay, simulation=False)
         self.calendar: list[tuple[float, int, ToyPeer | None]] = []  # from when on, node, who is there
+        self.luck = luck
+        self.sent: list[tuple[float, int, str]] = []
 
     def send(self, node: int, kind: str, content: RecordDict) -> str:
         self.nodes()
+        self.sent.append((self._clock.now(), node, kind))
+        met = self.luck(node, kind)
+        if met == "refused":
+            return ""
+        if met == "lost":
+            key = f"lost {len(self.sent)}"
+            self._replies[key] = self._clock.now(), Reply(key, None, "ClientApp stopped responding.", temporary=True)
+            return key
         return super().send(node, kind, content)
 
     def collect(self, ids: Sequence[str]) -> list[Reply]:
@@ -77,9 +94,10 @@ class Life:
         calendar: Sequence[tuple[float, int, ToyPeer | None]] = (),
         delay: Delay = lambda place, instruction: 1.0,
         settings: RelaySettings = ANYBODY,
+        luck: Luck = lambda node, kind: "",
     ) -> None:
         self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock()
-        town = Town(self.clock, delay)
+        self.town = town = Town(self.clock, delay, luck)
         town._peers = {100 + place: peer for place, peer in enumerate(peers) if peer}
         town.calendar = sorted(calendar, key=lambda entry: entry[:2])
         places = [100 + place if peer else NOBODY for place, peer in enumerate(peers)]
