@@ -119,10 +119,10 @@ def plan_of(config: Config, peers: int, rounds: int) -> Plan:
 
 def _headed(config: Config) -> str:
     """Return what a run is, as it is told before it begins: what most people choose comes first."""
-    choices = dict(reversed(list(config.choices.items())))
-    first = {group: choices.pop(group) for group in ("experiment", "algorithm") if group in choices}
-    told = {**first, **choices, "rounds": config.rounds, "seed": config.seed}
-    return "  ".join(f"{key}: {value}" for key, value in told.items())
+    first = [group for group in ("experiment", "algorithm") if group in config.choices]
+    order = [*first, *(group for group in reversed(list(config.choices)) if group not in first)]
+    told = [*((group, config.choices[group]) for group in order), ("rounds", config.rounds), ("seed", config.seed)]
+    return "  ".join(f"{key}: {value}" for key, value in told)
 
 
 def _open(output_dir: str, name: str) -> ContinuedFolder:

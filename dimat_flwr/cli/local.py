@@ -40,7 +40,7 @@ def local(
         # Keys that a run-config has by themselves may be written as there (output-dir).
         own = (*VALUES, RESUME)
         named = dict(word.split("=", 1) for word in words if word.split("=", 1)[0] in own and "=" in word)
-        rest = [word for word in words if word.split("=", 1)[0] not in named]
+        rest = [word for word in words if "=" not in word or word.split("=", 1)[0] not in named]
         run_config = {**{key: _number(key, value) for key, value in named.items()}, "overrides": shlex.join(rest)}
         conf_dir = find_conf_dir()
         if peers is None:

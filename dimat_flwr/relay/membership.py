@@ -1,6 +1,7 @@
 """Which Flower node is which peer, and whether every one of them can do what the run will ask for."""
 
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -149,11 +150,13 @@ class Seating:
 
 def require_no_problem(claims: Sequence[Claim]) -> None:
     """Raise ``SetupError`` where a node cannot take part, with who and why."""
+    said = Counter(claim.problem for claim in claims)
     alike: dict[str, list[Claim]] = {}
     for claim in claims:
         if claim.problem:
             # A file that each peer has of its own is missing everywhere: that is one problem, whatever its number.
-            alike.setdefault(re.sub(rf"(?<!\d){claim.place}(?!\d)", _PLACE, claim.problem), []).append(claim)
+            numbered = re.sub(rf"(?<!\d){claim.place}(?!\d)", _PLACE, claim.problem)
+            alike.setdefault(numbered if said[claim.problem] == 1 else claim.problem, []).append(claim)
     if alike:
         lines = [f"{_who(found, len(claims))}: {_told(found[0].problem)}" for found in alike.values()]
         raise SetupError("nothing was trained. " + "\n".join(lines))

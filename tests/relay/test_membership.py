@@ -55,5 +55,5 @@ def test_a_problem_that_differs_by_the_peer_s_number_alone_is_told_once() -> Non
     assert str(caught.value) == f"nothing was trained. {told}"
     with pytest.raises(SetupError, match="peer 9 and 2 more, each with its own number, such as peer 0: no file"):
         require_no_problem([*claims[:12], Claim(30, 13, "")])
-    with pytest.raises(SetupError, match="peer 1: 1 of 5 classes\npeer 2: 1 of 5 classes"):
+    with pytest.raises(SetupError, match="peer 1, peer 2: 1 of 5 classes"):
         require_no_problem([Claim(1, 1, "1 of 5 classes"), Claim(2, 2, "1 of 5 classes"), Claim(3, 0)])
