@@ -86,7 +86,11 @@ def launch(
         "rounds_planned": config.rounds,
         "metric": config.dataset.task.metric,
     }
-    relay(folder, plan, config.relay, facts)
+    try:
+        relay(folder, plan, config.relay, facts)
+    except KeyboardInterrupt:
+        _log.info("stopped; what there was until then: %s", folder.path)
+        raise
     summary = load_summary(folder.path)
     reason = f" ({summary['reason']})" if summary["reason"] else ""
     _log.info("%s%s: %s", summary["status"], reason, final_line(summary))
