@@ -1,21 +1,24 @@
 """Accuracy against epsilon: differential privacy of each sample, on digits, with several amounts of noise.
 
-    python benchmarks/privacy.py [--noise 0 1 2 ...] [--seeds 0 1 2] [--peers 5] [--rounds 10]
+    python -m benchmarks.privacy [--noise 0 1 2 4] [--seeds 0 1 2] [--peers 5] [--rounds 10] [--csv results/privacy.csv]
 
-Prints a Markdown table: epsilon of the whole run (the largest of the peers'), final accuracy on all test samples in
-percent, mean over the peers and the seeds, and its standard deviation over the seeds. Noise 0 is training without
-privacy, by the same optimizer.
+Writes a line for each run, and prints a Markdown table of them: epsilon of the whole run (the largest of the peers' and
+seeds'), final accuracy on all test samples in percent, the mean over the peers, and of that mean and sample standard
+deviation over the seeds. Noise 0 is training without privacy, by the same optimizer.
 """
 
 import argparse
+import csv
 import logging
 import tempfile
 import time
+from itertools import product
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from benchmarks.byzantine import told
 from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.launch import launch
 from dimat_flwr.local import LocalPost
@@ -38,16 +41,19 @@ def run(peers: int, noise: float, seed: int, rounds: int, algorithm: str, output
     }  # fmt: skip
     conf = find_conf_dir()
     post = LocalPost(peers, settings, conf)
-    return load_summary(launch(settings, conf, "benchmarks/privacy.py", lambda *relayed: run_relay(post, *relayed)))
+    return load_summary(
+        launch(settings, conf, "python -m benchmarks.privacy", lambda *relayed: run_relay(post, *relayed))
+    )
 
 
 def main() -> None:
     """Measure and print a row as soon as it is known."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--noise", type=float, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--noise", type=float, nargs="+", default=[0, 1, 2, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--peers", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--csv", type=Path, default=Path("results/privacy.csv"))
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
@@ -55,16 +61,22 @@ def main() -> None:
         setattr(report_page, plot, lambda summary, path: path.write_bytes(b""))
     began = time.process_time()
     print("| noise multiplier | epsilon, delta 1e-5 | merging | alone |\n| ---: | ---: | ---: | ---: |", flush=True)
-    with tempfile.TemporaryDirectory() as output:
+    with chosen.csv.open("w", newline="") as file, tempfile.TemporaryDirectory() as output:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(("seed", "noise_multiplier", "algorithm", "epsilon", "accuracy"))
         for noise in chosen.noise:
-            cells, epsilon = [], "none"
-            for algorithm in ("weight_averaging", "local_only"):
-                found = [run(chosen.peers, noise, seed, chosen.rounds, algorithm, output) for seed in chosen.seeds]
-                accuracy = [summary["final_accuracy"] for summary in found]
-                cells.append(f"{np.mean(accuracy):.1f} ± {np.std(accuracy):.1f}")
-                if noise:
-                    epsilon = f"{max(summary['privacy']['epsilon'] for summary in found):.2f}"
-            print(f"| {noise:g} | {epsilon} | {' | '.join(cells)} |", flush=True)
+            accuracies: dict[str, list[float]] = {"weight_averaging": [], "local_only": []}
+            spent = []
+            for algorithm, seed in product(accuracies, chosen.seeds):
+                summary = run(chosen.peers, noise, seed, chosen.rounds, algorithm, output)
+                accuracies[algorithm].append(summary["final_accuracy"])
+                epsilon = f"{summary['privacy']['epsilon']:.3f}" if noise else ""
+                lines.writerow((seed, f"{noise:g}", algorithm, epsilon, f"{summary['final_accuracy']:.3f}"))
+                file.flush()
+                spent.append(epsilon)
+            worst = f"{max(map(float, spent)):.2f}" if noise else "none"
+            cells = " | ".join(told(found) for found in accuracies.values())
+            print(f"| {noise:g} | {worst} | {cells} |", flush=True)
     print(f"\n{time.process_time() - began:.0f} s of a processor core")
 
 

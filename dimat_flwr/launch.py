@@ -11,7 +11,8 @@ from omegaconf import OmegaConf
 from dimat_flwr.config import Config, ConfigError, load_config
 from dimat_flwr.config.membership import graph_stays
 from dimat_flwr.config.resume import find_run, require_same, with_news
-from dimat_flwr.records import ContinuedFolder, RecordsError, RunFolder
+from dimat_flwr.records import ContinuedFolder, RecordsError, RunFolder, load_summary
+from dimat_flwr.records.headline import final_line
 from dimat_flwr.relay import MembershipError, Plan, PlanError, RelaySettings, SetupError
 from dimat_flwr.relay.longer_run import shared
 from dimat_flwr.topology import ScheduleError, TopologyError
@@ -62,7 +63,7 @@ def launch(
     folder.write_config(config.text, command)
     folder.write_settings({key: value for key, value in run_config.items() if value != ""})
     folder.write_through = config.checkpoint.save != "never"
-    _log.info("%s", "  ".join(f"{group}: {choice}" for group, choice in config.choices.items()))
+    _log.info("%s", _headed(config))
 
     if config.final_merge.needs_common_frame and config.algorithm.keeps_own_frames:
         _log.warning(
@@ -85,7 +86,14 @@ def launch(
         "rounds_planned": config.rounds,
         "metric": config.dataset.task.metric,
     }
-    relay(folder, plan, config.relay, facts)
+    try:
+        relay(folder, plan, config.relay, facts)
+    except KeyboardInterrupt:
+        _log.info("stopped; what there was until then: %s", folder.path)
+        raise
+    summary = load_summary(folder.path)
+    reason = f" ({summary['reason']})" if summary["reason"] else ""
+    _log.info("%s%s: %s", summary["status"], reason, final_line(summary))
     _log.info("results: %s", folder.path)
     return folder.path
 
@@ -111,6 +119,14 @@ def plan_of(config: Config, peers: int, rounds: int) -> Plan:
     if config.correction.needs_one_symmetric_mixing:
         made.require_one_symmetric_mixing(f"correction '{config.choices['correction']}'")
     return made
+
+
+def _headed(config: Config) -> str:
+    """Return what a run is, as it is told before it begins: what most people choose comes first."""
+    first = [group for group in ("experiment", "algorithm") if group in config.choices]
+    order = [*first, *(group for group in reversed(list(config.choices)) if group not in first)]
+    told = [*((group, config.choices[group]) for group in order), ("rounds", config.rounds), ("seed", config.seed)]
+    return "  ".join(f"{key}: {value}" for key, value in told)
 
 
 def _open(output_dir: str, name: str) -> ContinuedFolder:

@@ -18,6 +18,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # which breaks the lines of every paragraph anew
     help="Decentralized federated runs in this process, their records, and merging networks after matching.",
 )
 app.command()(local)

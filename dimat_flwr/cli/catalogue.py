@@ -1,38 +1,46 @@
 """``dimat-flwr algorithms`` and ``topology``: what there is to choose from, and what a graph is like."""
 
+from textwrap import fill, indent
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dimat_flwr.cli.errors import told_in_one_line
 
+_INDENT = "    "
 _MEASURED = 500  # peers of a graph that never repeats
 
 
 def algorithms() -> None:
-    """List the algorithms with their papers."""
+    """List the algorithms: what each does, how many models cross an edge in a round, and its paper."""
     from dimat_flwr.algorithms.registry import available_algorithms
     from dimat_flwr.conf_dir import find_conf_dir
 
-    table = Table(title="algorithm='...'")
-    for column in ("key", "name", "what it does", "models per edge and round", "paper"):
-        table.add_column(column, overflow="fold")
+    console = Console(highlight=False)
+    console.print("algorithm=...; numbers are models per edge and round")
     for key, about in available_algorithms(find_conf_dir()).items():
-        table.add_row(key, about.name, about.description, f"{about.models_per_edge:g}", f"{about.paper} {about.url}")
-    Console().print(table)
+        name = "" if about.name.lower() == key else f"{about.name}: "
+        console.print(Text.assemble("\n", (key, "bold")))
+        lines = (f"{name}{about.description} ({about.models_per_edge:g})", about.paper, about.url)
+        for line in filter(None, lines):
+            # Words stay whole, so that an address can be copied.
+            broken = fill(line, console.width - len(_INDENT), break_long_words=False, break_on_hyphens=False)
+            console.print(Text(indent(broken, _INDENT)), soft_wrap=True)
 
 
 def topology(
-    name: Annotated[str, typer.Argument(help="A choice of conf/topology, such as ring.")],
+    name: str,
     peers: Annotated[int, typer.Option("--peers", "-n", min=2, help="How many peers.")] = 5,
-    settings: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings of the topology, such as p=0.3.")
-    ] = None,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of graphs that are drawn at random.")] = 0,
 ) -> None:
-    """Show a graph's mixing matrix, its edges and how fast it mixes."""
+    """Show a graph's mixing matrix, its edges and how fast it mixes.
+
+    NAME is a choice of conf/topology, such as ring; KEY=VALUE a setting of it, such as p=0.3 of erdos_renyi.
+    """
     from dimat_flwr.conf_dir import find_conf_dir
     from dimat_flwr.config import ConfigError
     from dimat_flwr.config.choice import build_choice
@@ -50,7 +58,7 @@ def topology(
         shown = "are not measured for so many peers" if factor is None else f"shrink to {factor:.1%} a round (measured)"
         console.print(f"the peers' differences {shown}")
     else:
-        console.print(f"spectral gap 1 - |lambda_2|: {gap:.4f} of one period")
+        console.print(f"spectral gap 1 - |lambda_2|: {gap:.4f}{'' if period == 1 else ' of one period'}")
     if peers > 16:
         return
     table = Table("reader \\ source", *map(str, range(peers)), title="mixing matrix W (round 0)")

@@ -1,7 +1,6 @@
 """``dimat-flwr keys``: a peer's identity, which signs what it publishes and opens what is sealed for it."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -14,8 +13,11 @@ keys = typer.Typer(
 
 
 @keys.command()
-def new(file: Annotated[Path, typer.Argument(help="The file to write; it must not be there yet.")]) -> None:
-    """Make an identity, write it to a file for its owner alone, and print the public key, for others' known_peers."""
+def new(file: Path) -> None:
+    """Make an identity, write it to a file for its owner alone, and print the public key, for others' known_peers.
+
+    FILE must not be there yet.
+    """
     from dimat_flwr.security.key_files import write_identity
 
     with told_in_one_line():
@@ -24,8 +26,11 @@ def new(file: Annotated[Path, typer.Argument(help="The file to write; it must no
 
 
 @keys.command()
-def show(file: Annotated[Path, typer.Argument(help="A file that keys new has written.")]) -> None:
-    """Print the public key of an identity, for others' known_peers."""
+def show(file: Path) -> None:
+    """Print the public key of an identity, for others' known_peers.
+
+    FILE is one that `dimat-flwr keys new` has written.
+    """
     from dimat_flwr.security.key_files import read_identity
 
     with told_in_one_line():

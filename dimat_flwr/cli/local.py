@@ -11,20 +11,17 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def local(
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="What differs from the defaults: a choice (algorithm=sgp), a value (rounds=3) or anything in conf/ "
-            "(optimizer.lr=0.01).",
-        ),
-    ] = None,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     peers: Annotated[
         int | None,
         typer.Option("--peers", "-n", min=2, help="How many peers; 5, or as many as the run has that is gone on with."),
     ] = None,
 ) -> None:
-    """Run all peers and the relay in this process, without Flower's transport; the numbers are those of flwr run."""
+    """Run all peers and the relay in this process, without Flower's transport; the numbers are those of flwr run.
+
+    KEY=VALUE is what differs from the defaults: a choice (algorithm=sgp), a value (rounds=3) or anything in conf/
+    (optimizer.lr=0.01).
+    """
     from dimat_flwr.conf_dir import find_conf_dir
     from dimat_flwr.config.compose import RESUME, VALUES
     from dimat_flwr.config.resume import find_run
@@ -43,7 +40,7 @@ def local(
         # Keys that a run-config has by themselves may be written as there (output-dir).
         own = (*VALUES, RESUME)
         named = dict(word.split("=", 1) for word in words if word.split("=", 1)[0] in own and "=" in word)
-        rest = [word for word in words if word.split("=", 1)[0] not in named]
+        rest = [word for word in words if "=" not in word or word.split("=", 1)[0] not in named]
         run_config = {**{key: _number(key, value) for key, value in named.items()}, "overrides": shlex.join(rest)}
         conf_dir = find_conf_dir()
         if peers is None:

@@ -22,7 +22,7 @@ _NOT_MERGED = ("use_dora", "alpha_pattern", "lora_bias", "fan_in_fan_out", "laye
 
 
 def merge_adapters(
-    adapters: Annotated[list[Path], typer.Argument(help=f"Two or more folders with {TENSORS} and {CONFIG}.")],
+    adapters: list[Path],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the merged adapter; must not exist.")],
     weights: Annotated[
         str | None, typer.Option(help="Mixing weights such as 0.5,0.25,0.25; equal ones if left out.")
@@ -31,7 +31,10 @@ def merge_adapters(
         int | None, typer.Option(min=1, help="Rank of the result; the largest of the adapters' if left out.")
     ] = None,
 ) -> None:
-    """Mix what the adapters add to the weights, factor the mix again, and tell what the rank cut off."""
+    """Mix what the adapters add to the weights, factor the mix again, and tell what the rank cut off.
+
+    ADAPTERS are two or more folders with adapter_model.safetensors and adapter_config.json.
+    """
     from dimat_flwr.merging.lora import merge_lora
 
     with told_in_one_line():

@@ -27,20 +27,13 @@ _METHODS: dict[str, "Method"] = {
 
 
 def merge_checkpoints(
-    checkpoints: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Two or more state dicts: .safetensors or .pt files, or folders with Hugging Face shards. "
-            "The first gives the unit order."
-        ),
-    ],
+    checkpoints: list[Path],
     model: Annotated[str, typer.Option("--model", help="Dotted path of what makes the network.")],
     data: Annotated[
         str,
         typer.Option(
             "--data",
-            help=".npz, .pt or .safetensors file with images (N,C,H,W) and labels (N,), or the dotted path of a data "
-            "set such as dimat_flwr.data.digits.Digits.",
+            help="Images to match on and to measure accuracy with, and their labels: a file, or a data set.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The merged checkpoint, .safetensors or .pt.")],
@@ -75,7 +68,14 @@ def merge_checkpoints(
     device: Annotated[str, typer.Option(help="Where to compute, such as cpu or cuda.")] = "cpu",
     seed: options.Seed = 0,
 ) -> None:
-    """Merge checkpoints and write the result, with a table of accuracy before and after."""
+    """Merge checkpoints and write the result, with a table of accuracy before and after.
+
+    CHECKPOINTS are two or more state dicts: .safetensors or .pt files, or folders with Hugging Face shards. The first
+    gives the unit order.
+
+    What to match on is a .npz, .pt or .safetensors file with images (N,C,H,W) and labels (N,), or the dotted path of a
+    data set such as dimat_flwr.data.digits.Digits.
+    """
     import torch  # here, as below: the other commands do not wait for it
 
     from dimat_flwr.cli.checkpoints import check_writable, load_checkpoint, save_checkpoint

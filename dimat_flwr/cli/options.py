@@ -1,12 +1,12 @@
-"""Arguments that several commands share."""
+"""Arguments that several commands share.
+
+What an argument without a name of its own is, a command's docstring says: typer loses ``help`` of those with click 8.5.
+"""
 
 from typing import Annotated
 
 import typer
 
-Model = Annotated[
-    str, typer.Argument(help="Dotted path of what makes the network, such as torchvision.models.resnet18.")
-]
 ModelArgs = Annotated[
     list[str] | None,
     typer.Option("--model-arg", metavar="NAME=VALUE", help="Argument of MODEL, such as num_classes=10; repeatable."),

@@ -10,11 +10,12 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def report(
-    folders: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, also of some that were cut short, or of sweeps.")
-    ],
+    folders: list[Path],
 ) -> None:
-    """Draw plots and report of runs again from their records, and say how each stands; of a sweep, with its table."""
+    """Draw plots and report of runs again from their records, and say how each stands; of a sweep, with its table.
+
+    FOLDERS are those of runs, also of some that still go on or were cut short, or of sweeps.
+    """
     from dimat_flwr.records import RecordsError
     from dimat_flwr.records.sweep import is_sweep
 
@@ -44,7 +45,7 @@ def _draw_sweep(folder: Path) -> str:
 
 
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs.")],
+    folders: list[Path],
     output: Annotated[Path, typer.Option("--output", "-o", help="The figure.")] = Path("compare.png"),
     against: Annotated[
         Literal["rounds", "bytes"], typer.Option(help="What accuracy is drawn over: rounds, or bytes sent until then.")
@@ -53,7 +54,10 @@ def compare(
         str | None, typer.Option(help="One panel for each value of this key of the summaries, such as partition.")
     ] = None,
 ) -> None:
-    """Draw several runs into one figure and print their results side by side."""
+    """Draw several runs into one figure and print their results side by side.
+
+    FOLDERS are those of runs.
+    """
     from dimat_flwr.records import RecordsError
     from dimat_flwr.records import compare as compare_runs
 

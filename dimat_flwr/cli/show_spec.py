@@ -8,12 +8,15 @@ from dimat_flwr.cli.errors import told_in_one_line
 
 
 def show_spec(
-    model: options.Model,
+    model: str,
     model_arg: options.ModelArgs = None,
     input_shape: options.InputShape = "3,32,32",
     seed: options.Seed = 0,
 ) -> None:
-    """Show the permutation groups of a network: units that may swap places, and the tensor axes they lie on."""
+    """Show the permutation groups of a network: units that may swap places, and the tensor axes they lie on.
+
+    MODEL is the dotted path of what makes the network, such as torchvision.models.resnet18.
+    """
     from dimat_flwr.cli.components import build_network, example_input  # here: they load torch
     from dimat_flwr.symmetry import find_permutation_spec
 

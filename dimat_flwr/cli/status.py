@@ -17,12 +17,15 @@ _ENDED = ("completed", "incomplete", "failed")
 
 
 def status(
-    folders: Annotated[list[Path], typer.Argument(help="Folders of runs, where their relays write them.")],
+    folders: list[Path],
     prometheus: Annotated[
         Path | None, typer.Option(help="Write a file for Prometheus' textfile collector instead, such as dimat.prom.")
     ] = None,
 ) -> None:
-    """Show how runs stand: which round, and of each peer what it has done, whether it is there, and its bytes."""
+    """Show how runs stand: which round, and of each peer what it has done, whether it is there, and its bytes.
+
+    FOLDERS are those of runs, where their relays write them.
+    """
     from dimat_flwr.records import RecordsError
     from dimat_flwr.records.files import replace_file
     from dimat_flwr.records.prometheus import prometheus_text

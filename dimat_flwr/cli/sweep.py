@@ -17,17 +17,10 @@ _DATA = "data-dir"
 
 
 def sweep(
-    name: Annotated[str, typer.Argument(help="A yaml of conf/sweep; `grid` has nothing but what comes here.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=VALUE",
-            help="scale=small, data-dir=PATH, and anything of conf/ over what the sweep says, with several values to "
-            "make or narrow an axis (algorithm=dimat,sgp seed=range(0,5) peers=8).",
-        ),
-    ] = None,
+    name: str,
+    settings: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...")] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Folder of the sweep; ~/dimat-flwr/sweeps/NAME-SCALE where nothing is said.")
+        Path | None, typer.Option(help="Folder of the sweep; if left out NAME-SCALE in ~/dimat-flwr/sweeps.")
     ] = None,
     jobs: Annotated[
         int | None,
@@ -39,6 +32,10 @@ def sweep(
     anyway: Annotated[bool, typer.Option("--anyway", help="Run what is meant for a GPU without one.")] = False,
 ) -> None:
     """Run the cells of a sweep that are not finished; stop it at any time, and the same command goes on.
+
+    NAME is a yaml of conf/sweep; grid has nothing but what comes here. KEY=VALUE is scale=small, data-dir=PATH, and
+    anything of conf/ over what the sweep says, with several values to make or narrow an axis (algorithm=dimat,sgp
+    seed=range(0,5) peers=8).
 
     Without a GPU, a scale that is meant for one is not run: parts of it are measured, and what it would take is told.
     """

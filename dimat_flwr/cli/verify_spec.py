@@ -10,13 +10,16 @@ from dimat_flwr.cli.errors import CommandError, told_in_one_line
 
 
 def verify_spec(
-    model: options.Model,
+    model: str,
     model_arg: options.ModelArgs = None,
     input_shape: options.InputShape = "3,32,32",
     seed: options.Seed = 0,
     tolerance: Annotated[float, typer.Option(help="Largest relative error of the output that passes.")] = 1e-9,
 ) -> None:
-    """Permute all groups, no unit left in place, and compare the outputs in float64; exit code 1 if they differ."""
+    """Permute all groups, no unit left in place, and compare the outputs in float64; exit code 1 if they differ.
+
+    MODEL is the dotted path of what makes the network, such as torchvision.models.resnet18.
+    """
     from dimat_flwr.cli.components import build_network, example_input  # here: they load torch
     from dimat_flwr.symmetry import find_permutation_spec, verify
 

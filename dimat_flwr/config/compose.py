@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from logging import NullHandler, getLogger
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,10 @@ RESUME = "resume-from"  # the run-config key that names a run to go on with; no 
 EXPERIMENT = "experiment"  # the group whose yaml may set anything, and builds no part
 
 Scalars = Mapping[str, Any]
+
+# Hydra writes of what it cannot import to the log before it raises the error that is told; without a handler of its own
+# that would come out on stderr, once for each peer.
+getLogger("hydra").addHandler(NullHandler())
 
 
 @dataclass(frozen=True)

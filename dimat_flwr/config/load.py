@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from hydra.utils import get_object
 from pydantic import Field, TypeAdapter, ValidationError
@@ -18,6 +18,7 @@ from dimat_flwr.config.membership import membership_faults
 from dimat_flwr.config.parts import GROUPS, PARTS, SECTIONS, Config
 from dimat_flwr.config.privacy import privacy_faults
 from dimat_flwr.config.settings import SeedSettings
+from dimat_flwr.config.values import worded
 from dimat_flwr.topology import ScheduleError
 
 
@@ -28,7 +29,9 @@ class _Values:
     seed: int = Field(ge=0, lt=2**63)
     seeds: SeedSettings
     rounds: int = Field(ge=0, le=1_000_000)
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
+    name: Annotated[
+        str, worded(r"[A-Za-z0-9][A-Za-z0-9._-]*", "letters, digits, dots, - and _, a letter or digit first")
+    ] = Field(max_length=100)
     output_dir: str = Field(min_length=1)
     data_dir: str | None
     cache_dir: str = Field(min_length=1)

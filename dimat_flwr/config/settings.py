@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from dimat_flwr.component import STRICT
+from dimat_flwr.config.values import worded
 from dimat_flwr.learning import Precision
 from dimat_flwr.merging import BatchNormPolicy
 from dimat_flwr.seeding import Seeds
@@ -57,7 +58,7 @@ class TrainingSettings:
     initialization: Literal["different", "same", "file"]
     initialization_file: str | None = Field(default=None, min_length=1)
     keep_optimizer: bool
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: Annotated[str, worded(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
     precision: Precision
     channels_last: Literal["auto", "always"]
     compile: bool

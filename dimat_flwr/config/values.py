@@ -1,10 +1,12 @@
 """Setting single values of a composed configuration, as Hydra does it after it has put the chosen yamls together."""
 
+import re
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import AfterValidator
 
 from dimat_flwr.config.errors import ConfigError
 
@@ -35,6 +37,17 @@ def set_value(composed: DictConfig, override: Override) -> None:
     except OmegaConfBaseException as error:
         told = str(error).splitlines()[0]
         raise ConfigError([f"override '{override.input_line}' does not go where '{key}' is: {told}"]) from error
+
+
+def worded(pattern: str, what: str) -> AfterValidator:
+    """Return what refuses a text that is not all of a regular expression, and says ``what`` it may be in words."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"Input should be {what}")
+        return text
+
+    return AfterValidator(check)
 
 
 def _take_away(composed: DictConfig, override: Override) -> None:

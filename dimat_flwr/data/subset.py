@@ -21,7 +21,10 @@ def balanced_subset(labels: NDArray[np.int64], samples: int | None, what: str) -
     if samples is None:
         return np.arange(len(labels))
     if samples > len(labels):
-        raise DataError(f"{what} has {len(labels)} samples, fewer than the {samples} asked for; ask for fewer or none")
+        raise DataError(
+            f"{what} has {len(labels)} samples, fewer than the {samples} asked for; "
+            "ask for fewer with dataset.train_samples or dataset.test_samples, or for all with null"
+        )
     by_class = np.argsort(labels, kind="stable")
     ordered = labels[by_class]
     starts = np.searchsorted(ordered, ordered)  # where each sample's class begins in the sorted order

@@ -54,6 +54,11 @@ def check_initial_file(config: Config, like: Mapping[str, Tensor], place: int) -
 
 def _read(config: Config, like: Mapping[str, Tensor], peer: int) -> dict[str, Tensor]:
     path = Path(str(config.training.initialization_file).replace(PLACE, str(peer))).expanduser().absolute()
+    if not path.is_file():
+        raise PeerSetupError(
+            f"training.initialization_file: there is no file {path}; give a model that a run has saved, "
+            "models/peer-<i>.safetensors in its folder"
+        )
     try:
         found = load_file(path)
     except (OSError, SafetensorError) as error:

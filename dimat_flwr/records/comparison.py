@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,11 +22,14 @@ _NAMING = ("algorithm", "topology", "schedule", "final_merge", "dataset", "parti
            "lr_schedule", "correction", "aggregation", "codec", "experiment", "peers", "rounds_planned",
            "seed")  # fmt: skip
 _COMMON = ("algorithm", "topology", "dataset", "peers")  # these speak for themselves
+_COUNTED = {"peers": "peers", "rounds_planned": "rounds"}
 # Far apart for those who see no red or no green, too.
 _COLOURS = ("#00798c", "#d1495b", "#e09f3e", "#5e2ca5", "#1b1b3a", "#56b4e9", "#7b3f00", "#b0b0b0")
 _STYLES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 _COLUMNS = ("run", "final accuracy", "of peers", "last after merge", "rounds", "relayed", "time", "status")
 _MANY_ROUNDS = 40
+# Of a legend: characters in a line, of a name that leaves room for curves beside it, and inches of a line.
+_LEGEND_WIDTH, _PANEL_LEGEND_WIDTH, _NAME_BESIDE_CURVES, _LEGEND_LINE = 85, 65, 30, 0.19
 
 
 def compare(folders: Sequence[Path], path: Path, against: Against = "rounds", panels: str | None = None) -> str:
@@ -64,10 +68,14 @@ def _names(summaries: Sequence[Mapping[str, Any]], folders: Sequence[str], panel
     facts = [key for key in _NAMING if key != panels]
     differ = [key for key in facts if any(summary.get(key) != summaries[0].get(key) for summary in summaries)]
     alike = [key for key in _COMMON if key in facts and key not in differ and summaries[0].get(key) is not None]
-    names = [" · ".join(_fact(key, summary.get(key)) for key in differ) for summary in summaries]
+    names = [
+        " · ".join(_fact(key, summary[key]) for key in differ if summary.get(key) is not None) for summary in summaries
+    ]
     whole = [_within(name, summary, panels) for name, summary in zip(names, summaries, strict=True)]
-    if len(set(whole)) < len(whole) or not differ:  # the same thing run twice, or one run alone
-        names = [f"{name} · {folder}".removeprefix(" · ") for name, folder in zip(names, folders, strict=True)]
+    names = [  # the same thing run twice, one run alone, or one that says nothing of what the others are
+        f"{name} · {folder}".removeprefix(" · ") if whole.count(told) > 1 or not name else name
+        for name, told, folder in zip(names, whole, folders, strict=True)
+    ]
     return names, " · ".join(_fact(key, summaries[0][key]) for key in alike)
 
 
@@ -76,9 +84,9 @@ def _within(name: str, summary: Mapping[str, Any], panels: str | None) -> str:
 
 
 def _fact(key: str, value: Any) -> str:
-    if key in _COMMON:
-        return f"{value} peers" if key == "peers" else str(value)
-    return f"{key.removesuffix('_planned').replace('_', ' ')} {value}"
+    if key in _COUNTED:
+        return f"{value} {_COUNTED[key]}"
+    return str(value) if key in _COMMON else f"{key.replace('_', ' ')} {value}"
 
 
 def _draw(
@@ -90,18 +98,22 @@ def _draw(
     panels: str | None,
 ) -> None:
     shown = list(dict.fromkeys(None if panels is None else summary[panels] for summary in summaries))
-    # Panels are narrow, and curves that differ between them leave no place for a legend in all of them: it goes below.
-    figure, axes = new_panels(7.6, 4.5, 1) if panels is None else new_panels(6.2, 5.4, len(shown))
+    # Panels are narrow, and curves that differ between them leave no place for a legend in all of them: it goes below,
+    # as long names do, which would cover the curves.
+    broken = [fill(name, _LEGEND_WIDTH if panels is None else _PANEL_LEGEND_WIDTH) for name in names]
+    below = panels is not None or max(map(len, names)) > _NAME_BESIDE_CURVES
+    room = _LEGEND_LINE * sum(name.count("\n") + 1 for name in set(broken)) if below else 0.0
+    figure, axes = new_panels(7.6, 4.5 + room, 1) if panels is None else new_panels(6.2, 4.6 + room, len(shown))
     legend_at: dict[str, Any] = {"loc": "best", "frameon": True, "framealpha": 0.9, "edgecolor": "none"}
-    if panels is not None:
-        legend_at = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "frameon": False}
+    if below:
+        legend_at = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13 * 4.5 / (4.5 + room)), "frameon": False}
     looks = {name: number for number, name in enumerate(dict.fromkeys(names))}
     ranges: list[tuple[float, float]] = []
     places: set[float] = set()
     for place, value in zip(axes, shown, strict=True):
-        for summary, name in zip(summaries, names, strict=True):
+        for summary, name, label in zip(summaries, names, broken, strict=True):
             if panels is None or summary[panels] == value:
-                _draw_run(place, summary, name, looks[name], against, ranges, places)
+                _draw_run(place, summary, label, looks[name], against, ranges, places)
         if place.lines:
             legend = place.legend(**legend_at, fontsize=9)
             for text in legend.get_texts():

@@ -34,7 +34,11 @@ def run_tiles(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     tiles = [
         (percent(summary), "final accuracy"),
         (peers_reported(summary), "with a saved model"),
-        (f"{done} of {planned}" if planned is not None else str(done), "rounds"),
+        # Of a run that has not ended as it should, some peers may not have come so far.
+        (
+            f"{done} of {planned}" if planned is not None else str(done),
+            "rounds" if summary["status"] == "completed" else "rounds begun",
+        ),
         (readable_bytes(summary["bytes_total"]), "relayed"),
         (readable_time(summary["wall_seconds"]), "time"),
     ]

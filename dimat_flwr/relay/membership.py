@@ -1,5 +1,7 @@
 """Which Flower node is which peer, and whether every one of them can do what the run will ask for."""
 
+import re
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -8,6 +10,7 @@ from dimat_flwr.events import clip
 
 _MAX_PROBLEM = 1_000  # characters
 _NAMED = 10  # places in an error
+_PLACE = "{peer}"  # stands for a peer's number in problems that differ by it alone
 
 
 class MembershipError(RuntimeError):
@@ -147,17 +150,24 @@ class Seating:
 
 def require_no_problem(claims: Sequence[Claim]) -> None:
     """Raise ``SetupError`` where a node cannot take part, with who and why."""
-    by_problem: dict[str, list[str]] = {}
+    said = Counter(claim.problem for claim in claims)
+    alike: dict[str, list[Claim]] = {}
     for claim in claims:
         if claim.problem:
-            who = f"peer {claim.place}" if claim.place >= 0 else f"node {claim.node}"
-            by_problem.setdefault(claim.problem, []).append(who)
-    if by_problem:
-        lines = [
-            f"{'every peer' if len(who) == len(claims) else ', '.join(who)}: {_told(problem)}"
-            for problem, who in by_problem.items()
-        ]
+            # A file that each peer has of its own is missing everywhere: that is one problem, whatever its number.
+            numbered = re.sub(rf"(?<!\d){claim.place}(?!\d)", _PLACE, claim.problem)
+            alike.setdefault(numbered if said[claim.problem] == 1 else claim.problem, []).append(claim)
+    if alike:
+        lines = [f"{_who(found, len(claims))}: {_told(found[0].problem)}" for found in alike.values()]
         raise SetupError("nothing was trained. " + "\n".join(lines))
+
+
+def _who(claims: Sequence[Claim], of: int) -> str:
+    names = [f"peer {claim.place}" if claim.place >= 0 else f"node {claim.node}" for claim in claims]
+    named = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    all_or_some = "every peer" if len(claims) == of else named
+    same = all(claim.problem == claims[0].problem for claim in claims)
+    return all_or_some if same else f"{all_or_some}, each with its own number, such as {names[0]}"
 
 
 def _and(claims: Sequence[Claim]) -> str:

@@ -67,7 +67,7 @@ class Progress:
         self._accuracy.pop(round, None)
         parts.append(f"{readable_bytes(self._total_bytes)} relayed")
         left = self._time_left(round)
-        if left is not None:
+        if left is not None and round < self._rounds:
             parts.append(f"{readable_time(left)} left")
         self._print("  ".join(parts))
 

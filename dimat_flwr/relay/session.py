@@ -60,7 +60,8 @@ def run_relay(
                 folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
     except BaseException as error:
         # Also an interrupt leaves a record of how far it came.
-        folder.finish("failed", f"{type(error).__name__}: {error}")
+        by_hand = isinstance(error, KeyboardInterrupt)
+        folder.finish("failed", "stopped by Ctrl-C" if by_hand else f"{type(error).__name__}: {error}")
         raise
     return folder.finish("completed", parts=parts)
 

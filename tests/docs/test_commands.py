@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -189,6 +190,20 @@ def test_the_table_of_algorithms_is_that_of_the_results() -> None:
         column = 2 if row["topology"] == "ring" else 5
         figure = f"{float(row['accuracy']):.1f} ± {float(row['deviation']):.1f}"
         assert line.split("|")[column].strip() == figure
+
+
+def test_the_table_of_privacy_is_that_of_the_results() -> None:
+    with (ROOT / "results" / "privacy.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = [line for line in read("docs/privacy.md").splitlines() if re.match(r"\| \d", line)]
+    assert {line.split("|")[1].strip() for line in lines} == {row["noise_multiplier"] for row in rows}
+    for line in lines:
+        noise, epsilon, *accuracies = (cell.strip() for cell in line.split("|")[1:-1])
+        mine = [row for row in rows if row["noise_multiplier"] == noise]
+        assert epsilon == (f"{max(float(row['epsilon']) for row in mine):.2f}" if float(noise) else "none")
+        for algorithm, told in zip(("weight_averaging", "local_only"), accuracies, strict=True):
+            found = [float(row["accuracy"]) for row in mine if row["algorithm"] == algorithm]
+            assert told == f"{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}"
 
 
 def test_anchors_lead_to_headings() -> None:

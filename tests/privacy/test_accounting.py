@@ -1,6 +1,8 @@
 """Epsilon against published figures, against another library's, and against the formula written out here."""
 
+import csv
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,31 @@ def test_without_sampling_it_is_the_gaussian_mechanism() -> None:
     orders = np.linspace(1.01, 63, 100_000)
     bound = orders / 2 / 25 + np.log1p(-1 / orders) - (math.log(1e-5) + np.log(orders)) / (orders - 1)
     assert epsilon([(5.0, 1.0, 1)], 1e-5) == pytest.approx(bound.min(), rel=1e-3)
+
+
+def integrated(sigma: float, q: float, steps: int, delta: float) -> float:
+    """Return epsilon by integrating both Renyi divergences between N(0, s^2) and its mixture with N(1, s^2)."""
+    x, dx = np.linspace(-70 * sigma, 70 * sigma + 70, 4001, retstep=True)  # of Gaussians: exact to float64's digits
+    log_density = -(x**2) / (2 * sigma**2) - math.log(sigma * math.sqrt(2 * math.pi))
+    log_ratio = np.logaddexp(math.log1p(-q), math.log(q) + (2 * x - 1) / (2 * sigma**2))
+    found = []
+    for order in [*np.arange(1.1, 12, 0.1), *range(12, 65)]:
+        sides = [log_density + order * log_ratio, log_density + (1 - order) * log_ratio]
+        divergence = max(float(np.logaddexp.reduce(side)) for side in sides) + math.log(dx)
+        bound = steps * divergence / (order - 1)
+        found.append(bound + math.log1p(-1 / order) - (math.log(delta) + math.log(order)) / (order - 1))
+    return min(found)
+
+
+def test_what_the_measured_runs_told_is_what_integration_gives() -> None:
+    """Five peers with 287 or 288 samples, minibatches of 64, nine trainings of two epochs; who has fewer tells more."""
+    with (Path(__file__).parents[2] / "results" / "privacy.csv").open(newline="") as file:
+        private = [row for row in csv.DictReader(file) if row["epsilon"]]
+    told = {(float(row["noise_multiplier"]), float(row["epsilon"])) for row in private}
+    assert len(told) == 3, "epsilon is that of the settings, not of the seed"
+    for sigma, figure in told:
+        assert figure == pytest.approx(integrated(sigma, 64 / 287, 9 * 2 * 5, 1e-5), abs=1e-3)
+        assert figure == pytest.approx(epsilon([(sigma, 64 / 287, 90)], 1e-5), abs=5e-4)
 
 
 def test_steps_add_up_and_more_noise_tells_less() -> None:

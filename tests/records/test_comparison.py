@@ -8,6 +8,7 @@ import pytest
 
 from dimat_flwr.events import Evaluation, Final, Stamped
 from dimat_flwr.records import RecordsError, RunFolder, compare, comparison
+from dimat_flwr.records.figure import new_panels
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -51,6 +52,26 @@ def test_the_same_run_twice_is_told_apart_by_its_folder(tmp_path):
     table = compare(folders, tmp_path / "out.png")
     assert "| 2026-01-01_000000-run   | 89.50 ± 0.50 % |" in table
     assert "| 2026-01-01_000000-run-2 | –              |" in table
+
+
+def test_long_names_stand_below_the_curves_and_say_nothing_of_what_a_run_does_not_know(tmp_path, monkeypatch, recwarn):
+    drawn = []
+    monkeypatch.setattr(comparison, "new_panels", lambda *of: drawn.append(new_panels(*of)) or drawn[-1])
+    folders = [
+        run(tmp_path, 50.0 + k, experiment="quick" if k == 1 else None, rounds_planned=k, model=f"a_model_{k}" * 9)
+        for k in range(9)
+    ]
+    table = compare([*folders, folders[0]], tmp_path / "out.png")
+    assert "None" not in table
+    assert f"{'a_model_1' * 9} · experiment quick · 1 rounds " in table
+    assert table.count(folders[0].name) == 2, "only those that are told apart by nothing else"
+    assert not recwarn.list
+    (figure, (axes,)) = drawn[0]
+    curves, legend, whole = axes.get_window_extent(), axes.get_legend().get_window_extent(), figure.bbox
+    assert legend.y1 < curves.y0
+    assert whole.x0 <= legend.x0 < legend.x1 <= whole.x1 + 1
+    assert legend.y0 >= whole.y0 - 1
+    assert curves.height > 2.5 * figure.dpi, "and leave the curves their room"
 
 
 @pytest.mark.parametrize("count", [1, 5])

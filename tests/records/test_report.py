@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dimat_flwr.events import Consensus, Counterfactual, Evaluation, Failure, Final, Stamped, Training, UnitsMoved
-from dimat_flwr.records import RecordsError, RunFolder, draw_report, replay
+from dimat_flwr.records import RecordsError, RunFolder, draw_report, load_summary, replay
+from dimat_flwr.records.report_tables import run_tiles
 from dimat_flwr.records.timeline import Timeline
 from dimat_flwr.records.totals import Totals
 
@@ -208,6 +209,15 @@ def test_runs_of_every_shape_are_drawn(folder, facts, rounds, peers):
     assert ("quality" in charts) == (rounds > 0)
     assert ("gain" in charts) == (rounds > 1)
     assert ("topology" in charts) == bool(facts.get("peers") and facts["edges"] is not None)
+
+
+def test_a_run_that_was_stopped_does_not_say_that_its_last_round_was_done(tmp_path):
+    for name, status, label in (("a", "failed", "rounds begun"), ("b", "completed", "rounds")):
+        folder = RunFolder.create(tmp_path, name, datetime(2026, 1, 1))
+        folder.describe({**FACTS, "rounds_planned": 10})
+        folder.edge_bytes(4, "merge", 0, 1, 100)
+        folder.finish(status, "stopped by Ctrl-C" if status == "failed" else None)
+        assert ("4 of 10", label) in run_tiles(load_summary(folder.path))
 
 
 def test_a_run_in_which_all_failed_is_drawn(folder):

@@ -45,3 +45,15 @@ def test_all_problems_are_reported_at_once_and_a_shared_one_only_once() -> None:
         require_no_problem(claims)
     assert "peer 0, peer 2: no data" in str(caught.value)
     assert "peer 3: no GPU" in str(caught.value)
+
+
+def test_a_problem_that_differs_by_the_peer_s_number_alone_is_told_once() -> None:
+    claims = [Claim(number + 7, number, f"no file models/peer-{number}.safetensors, 99 bytes") for number in range(13)]
+    with pytest.raises(SetupError) as caught:
+        require_no_problem(claims)
+    told = "every peer, each with its own number, such as peer 0: no file models/peer-0.safetensors, 99 bytes"
+    assert str(caught.value) == f"nothing was trained. {told}"
+    with pytest.raises(SetupError, match="peer 9 and 2 more, each with its own number, such as peer 0: no file"):
+        require_no_problem([*claims[:12], Claim(30, 13, "")])
+    with pytest.raises(SetupError, match="peer 1, peer 2: 1 of 5 classes"):
+        require_no_problem([Claim(1, 1, "1 of 5 classes"), Claim(2, 2, "1 of 5 classes"), Claim(3, 0)])

@@ -39,6 +39,11 @@ def test_one_long_wait_does_not_double_the_time_left(clock: Clock) -> None:
         progress.reached(done)
     assert "left" not in lines[0], "round 0 is start-up and says nothing about the others"
     assert lines[10].endswith("1:00 left"), lines[10]
+    for done in range(11, 21):
+        clock.time += 6.0
+        progress.reached(done)
+    assert lines[19].endswith("0:06 left")
+    assert lines[20].endswith("relayed"), "nothing is left after the last"
 
 
 def test_long_silence_is_broken_by_who_is_at_work(clock: Clock) -> None:
