@@ -77,8 +77,9 @@ class Life:
         calendar: Sequence[tuple[float, int, ToyPeer | None]] = (),
         delay: Delay = lambda place, instruction: 1.0,
         settings: RelaySettings = ANYBODY,
+        shortest_sleep: float = 0.0,
     ) -> None:
-        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock()
+        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock(shortest_sleep)
         town = Town(self.clock, delay)
         town._peers = {100 + place: peer for place, peer in enumerate(peers) if peer}
         town.calendar = sorted(calendar, key=lambda entry: entry[:2])
