@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dimat_flwr.config.errors import ConfigError
+from dimat_flwr.config.text import to_yaml
 from dimat_flwr.config.values import set_value
 
 # Run-config key -> key of conf/config.yaml, for the values that most people change.
@@ -118,7 +119,7 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ConfigError([_unresolved(error, made)]) from error
-    return Composed(resolved, made, OmegaConf.to_yaml(composed, resolve=True), _retargeted(own))
+    return Composed(resolved, made, to_yaml(resolved), _retargeted(own))
 
 
 def _retargeted(overrides: Iterable[Override]) -> dict[str, set[str]]:
@@ -150,7 +151,6 @@ def _unknown_choices(choices: Mapping[str, str], conf_dir: Path) -> dict[str, st
 
 
 def _parse(overrides: str, groups: list[str]) -> tuple[list[Override], list[str]]:
-    parser = OverridesParser.create()
     parsed: list[Override] = []
     problems: list[str] = []
     try:
@@ -159,7 +159,7 @@ def _parse(overrides: str, groups: list[str]) -> tuple[list[Override], list[str]
         return [], [f"overrides cannot be split into words ({error}): {overrides}"]
     for text in texts:
         try:
-            override = parser.parse_override(text)
+            override = _parsed(text)
         except HydraException as error:
             problems.append(f"override '{text}' is not of the form key=value: {_first_line(error)}")
             continue
@@ -177,6 +177,12 @@ def _parse(overrides: str, groups: list[str]) -> tuple[list[Override], list[str]
         else:
             parsed.append(override)
     return parsed, problems
+
+
+# The cells of a sweep, relay and peers of one process say mostly the same, and a word takes half a millisecond to read.
+@lru_cache(maxsize=512)
+def _parsed(text: str) -> Override:
+    return OverridesParser.create().parse_override(text)
 
 
 def _is_choice(override: Override, groups: list[str]) -> bool:
@@ -202,10 +208,10 @@ def _unknown_path(override: Override, base: DictConfig) -> list[str]:
 def _compose(choices: list[str], conf_dir: Path) -> tuple[DictConfig, dict[str, str]]:
     """Return what the choices make, to be read only, and the choice made in each group that has one."""
     folder = conf_dir.resolve()
-    return _composed(tuple(choices), folder, state_of(folder))
+    return _composed(tuple(choices), folder, _state_of(folder))
 
 
-def state_of(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
+def _state_of(conf_dir: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when any file of ``conf/`` does."""
     stats = [(path, path.stat()) for path in sorted(conf_dir.rglob("*.yaml"))]
     return tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)

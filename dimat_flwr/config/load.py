@@ -1,9 +1,7 @@
 """Building the typed configuration from a composed one, with all faults found at once."""
 
 import inspect
-import json
 from collections.abc import Collection, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from dimat_flwr.component import STRICT
-from dimat_flwr.config.compose import EXPERIMENT, compose_config, state_of
+from dimat_flwr.config.compose import EXPERIMENT, compose_config
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.membership import membership_faults
 from dimat_flwr.config.parts import GROUPS, PARTS, SECTIONS, Config
@@ -48,14 +46,7 @@ def load_config(run_config: Mapping[str, Any], node_config: Mapping[str, Any], c
     Raises:
         ConfigError: with all faults found.
     """
-    given = [json.dumps(dict(config), sort_keys=True) for config in (run_config, node_config)]
-    return _loaded(*given, conf_dir, state_of(conf_dir.resolve()))
-
-
-# Relay and peers of one process ask for the same.
-@lru_cache(maxsize=4)
-def _loaded(run_config: str, node_config: str, conf_dir: Path, state: object) -> Config:
-    composed = compose_config(json.loads(run_config), json.loads(node_config), conf_dir, GROUPS)
+    composed = compose_config(run_config, node_config, conf_dir, GROUPS)
     resolved = composed.values
     for group, own in composed.retargeted.items():
         resolved[group] = _without_misfits(resolved[group], own)

@@ -7,11 +7,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dimat_flwr.config.compose import RESUME, VALUES
 from dimat_flwr.config.errors import ConfigError
+from dimat_flwr.config.text import from_yaml
 
 # What a run's numbers do not depend on: how long to wait, and where things lie.
 _ELSEWHERE = ("output_dir", "cache_dir", "data_dir", "evaluate.save_models")
@@ -91,7 +91,7 @@ def require_same(before: str, now: str) -> None:
     """
     try:
         old, new = flat(before), flat(now)
-    except (YAMLError, OmegaConfBaseException) as error:
+    except YAMLError as error:
         raise ConfigError(
             [f"config.yaml of the run cannot be read any more; bring a copy back: {' '.join(str(error).split())}"]
         ) from error
@@ -116,7 +116,7 @@ def is_elsewhere(key: str) -> bool:
 
 def flat(text: str) -> dict[str, Any]:
     """Return a configuration in YAML as key -> value, keys with dots."""
-    return dict(_flat(OmegaConf.to_container(OmegaConf.create(text)), ""))
+    return dict(_flat(from_yaml(text), ""))
 
 
 def _flat(values: Any, path: str) -> Iterator[tuple[str, Any]]:

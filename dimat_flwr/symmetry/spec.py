@@ -1,7 +1,7 @@
 """The permutation symmetries of a network, and applying permutations to its tensors."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -77,7 +77,7 @@ class PermutationSpec:
         Raises:
             SymmetryError: a tensor has the name of one of the network's but another shape.
         """
-        moves = self._moves(permutation)
+        moves = self._moves(permutation, {self.aliases.get(name, name) for name in named_tensors})
         result = {}
         done: dict[tuple[str, int], Tensor] = {}  # a tensor given under two names stays one tensor
         for name, tensor in named_tensors.items():
@@ -105,16 +105,22 @@ class PermutationSpec:
         lines.extend(f"warning: {warning}" for warning in self.warnings)
         return "\n".join(lines)
 
-    def _moves(self, permutation: Permutation) -> dict[str, list[tuple[tuple[int | None, int], Tensor]]]:
-        """Return, per tensor, ((dim, conv_groups), index along the axis): new = old[index]."""
+    def _moves(
+        self, permutation: Permutation, tensors: Collection[str]
+    ) -> dict[str, list[tuple[tuple[int | None, int], Tensor]]]:
+        """Return, for each of some tensors, ((dim, conv_groups), index along the axis): new = old[index]."""
         moves: dict[str, dict[tuple[int | None, int], Tensor]] = {}
         for name, group in self.groups.items():
             p = permutation[name]
             for axis in group.axes:
-                shape = self.shapes[axis.tensor]
-                length = torch.Size(shape).numel() if axis.dim is None else shape[axis.dim] * axis.conv_groups
-                key = (axis.dim, axis.conv_groups)
-                index = moves.setdefault(axis.tensor, {}).setdefault(key, torch.arange(length))
+                if axis.tensor not in tensors:
+                    continue
+                found, key = moves.setdefault(axis.tensor, {}), (axis.dim, axis.conv_groups)
+                if key not in found:
+                    shape = self.shapes[axis.tensor]
+                    length = torch.Size(shape).numel() if axis.dim is None else shape[axis.dim] * axis.conv_groups
+                    found[key] = torch.arange(length)
+                index = found[key]
                 if group.parent is None:
                     source = axis.positions[:, p]
                 else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 START = "start"  # exchange 0, in which nothing arrives yet
 SETUP = "setup"  # the handshake before it
 OBSERVE = "observe."  # how the names of exchanges begin that bring instruments what they look at
+_SUMS = get_args(Sums)
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _REMEDY = {
     "rows": "set topology.weighting to auto, uniform, metropolis_hastings or fastest_mixing",
@@ -55,7 +56,7 @@ class Exchange:
             )
         if not isinstance(self.mixing, Mixing):
             raise TopologyError(f"exchange {self.name!r} needs a Mixing, not a {type(self.mixing).__name__}")
-        if self.sums not in get_args(Sums):
+        if self.sums not in _SUMS:
             raise TopologyError(f"exchange {self.name!r}: sums is 'rows', 'columns' or 'none', not {self.sums!r}")
         wrong = self.mixing.wrong_sums(self.sums)
         if wrong:

@@ -142,8 +142,8 @@ def test_one_percent_reaches_the_mean_where_naive_averaging_does_not(tmp_path: P
     start = ends(tmp_path / "0", "choco", 0, 1e-300, "")
     mean = start.mean(axis=0)
     settings = "codec.share=0.01 codec.whole_every=100000"
-    found = ends(tmp_path / "1", "choco", 600, 1e-300, settings, codec="top_k")
-    naive = ends(tmp_path / "2", "weight_averaging", 600, 1e-300, settings, codec="top_k")
+    found = ends(tmp_path / "1", "choco", 450, 1e-300, settings, codec="top_k")
+    naive = ends(tmp_path / "2", "weight_averaging", 450, 1e-300, settings, codec="top_k")
     spread = np.linalg.norm(start - mean)
     np.testing.assert_allclose(found.mean(axis=0), mean, atol=1e-9)
     assert np.linalg.norm(found - mean) < 0.02 * spread

@@ -59,6 +59,9 @@ def choices(group: str) -> list[str]:
 
 def test_an_algorithm_may_choose_defaults_that_a_person_overrides() -> None:
     assert load(algorithm="sgp").choices["optimizer"] == "sgd"
+    # What Flower sends for keys that nobody has set leaves them as they are.
+    unset = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    assert load_config({**unset, "algorithm": "sgp"}, {}, CONF).text == load(algorithm="sgp").text
     assert load(algorithm="sgp", optimizer="adam").choices["optimizer"] == "adam"
     assert load(algorithm="sgp", overrides="optimizer=adam").choices["optimizer"] == "adam"
     assert load().choices["optimizer"] == "adam"

@@ -21,7 +21,7 @@ from tests.in_process_app import Run, run_app
 PEERS, HOSTILE, ROUNDS = 5, 2, 2
 TINY = (
     "training.pretrain_epochs=1 training.local_epochs=1 dataset.train_samples=100 dataset.test_samples=60 "
-    "model.width=1 optimizer.lr=0.01"
+    "dataset.pooling=2 model.width=1 optimizer.lr=0.01"
 )
 _FILES = {
     "config.yaml",

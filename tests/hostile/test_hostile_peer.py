@@ -51,12 +51,12 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "algorithm"), _CASES)
 def test_an_attack_on_exchanges(results: Path, name: str, algorithm: str, caplog: pytest.LogCaptureFixture) -> None:
-    before = set(results.rglob("*"))
+    before, own = set(results.iterdir()), results / f"{name}-{algorithm}"
     with caplog.at_level(logging.INFO, logger="flwr"):
-        run = attacked(results, hostile(EXCHANGE[name].act), algorithm)
+        run = attacked(own, hostile(EXCHANGE[name].act), algorithm)
     check(run, lost=EXCHANGE[name].lost)
-    new = set(results.rglob("*")) - before
-    assert all(path == run.folder or run.folder in path.parents for path in new)
+    assert set(results.iterdir()) == {*before, own}
+    assert all(path == run.folder or run.folder in path.parents for path in own.rglob("*"))
     assert all("\x1b" not in record.getMessage() for record in caplog.records)
     assert sum(len(record.getMessage()) for record in caplog.records) < 20_000
 

@@ -130,15 +130,12 @@ for _ in range(int(sys.argv[3])):
 
 @pytest.mark.slow
 def test_five_hundred_kills_leave_a_valid_checkpoint_each_time(tmp_path: Path) -> None:
-    draw, last = random.Random(0), -1
-    for _ in range(2):
-        # Forks of one process are killed, since starting one takes seconds.
-        process = subprocess.Popen([sys.executable, "-c", FORKING, str(tmp_path), str(draw.randrange(2**30)), "250"])
-        assert process.wait(timeout=600) == 0
-        newest = CheckpointFolder(tmp_path, "run", 0).newest()
-        assert newest is not None
-        assert newest.number > last
-        last = newest.number
+    # Forks of one process are killed, since starting one takes seconds.
+    process = subprocess.Popen([sys.executable, "-c", FORKING, str(tmp_path), "0", "500"])
+    assert process.wait(timeout=600) == 0
+    newest = CheckpointFolder(tmp_path, "run", 0).newest()
+    assert newest is not None
+    assert newest.number >= 499, "each of them has saved one more at least"
     assert len(list(tmp_path.iterdir())) <= 5, "kills leave their halves of files behind"
 
 

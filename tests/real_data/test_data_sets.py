@@ -15,18 +15,19 @@ SUBSET = "dataset.train_samples=120 dataset.test_samples=50 training.pretrain_ep
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA, reason="DIMAT_DATA names no folder with the data sets")
 @pytest.mark.parametrize(
-    ("dataset", "model", "folder"),
+    ("dataset", "model", "folder", "pooling"),
     [
-        ("cifar10", "resnet20", "cifar-10-batches-py"),
-        ("cifar100", "resnet20", "cifar-100-python"),
-        ("fashion_mnist", "resnet20", "FashionMNIST"),
-        ("tiny_imagenet", "resnet18", "tiny-imagenet-200"),
+        ("cifar10", "resnet20", "cifar-10-batches-py", 1),
+        ("cifar100", "resnet20", "cifar-100-python", 1),
+        ("fashion_mnist", "resnet20", "FashionMNIST", 1),
+        ("tiny_imagenet", "resnet18", "tiny-imagenet-200", 2),  # a network of 11 million parameters, on 32 x 32 pixels
     ],
 )
-def test_a_few_rounds_on_a_subset(tmp_path: Path, dataset: str, model: str, folder: str) -> None:
+def test_a_few_rounds_on_a_subset(tmp_path: Path, dataset: str, model: str, folder: str, pooling: int) -> None:
     if not (Path(str(DATA)) / folder).exists():
         pytest.skip(f"DIMAT_DATA has no {folder}")
-    run = run_app(tmp_path, 2, dataset=dataset, model=model, data_dir=DATA, rounds=2, overrides=SUBSET)
+    overrides = f"{SUBSET} dataset.pooling={pooling}"
+    run = run_app(tmp_path, 2, dataset=dataset, model=model, data_dir=DATA, rounds=2, overrides=overrides)
     summary: dict[str, Any] = run.summary
     assert summary["status"] == "completed"
     assert run.events("failure") == run.events("rejected") == []

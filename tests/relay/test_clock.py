@@ -6,7 +6,7 @@ import pytest
 from dimat_flwr.events import CaughtUp, Failure, Late, Rejected
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.topology import Exchange, RoundView, Topology
-from tests.relay.toy_post import Relayed, ToyPeer, make_plan
+from tests.relay.toy_post import SHORTEST_SLEEPS, Relayed, ToyPeer, make_plan
 
 
 class RandomGraphs(Topology):
@@ -116,7 +116,8 @@ def deploy_one(seed: int) -> None:
             return 1e9
         return float(rng.exponential(20.0 if place in slow and rng.random() < 0.4 else 0.3))
 
-    run = Relayed(toys, plan, delay=delay, straggler_timeout=5.0, give_up_timeout=200.0)
+    sleeps = SHORTEST_SLEEPS[seed % 4]
+    run = Relayed(toys, plan, delay=delay, shortest_sleep=sleeps, straggler_timeout=5.0, give_up_timeout=200.0)
     assert run.recorder.of(Rejected) == [], "who is late is not said to have sent nothing"
     for stamped in run.recorder.of(Failure):
         gave_up = stamped.peer == hangs and "no answer within" in stamped.event.error

@@ -15,7 +15,7 @@ from dimat_flwr.topology.ring import Ring
 from dimat_flwr.topology.star import Star
 from dimat_flwr.wire.instruction import Instruction
 from tests.relay.town import Life, Mortal
-from tests.relay.toy_post import ToyPeer, make_plan
+from tests.relay.toy_post import SHORTEST_SLEEPS, ToyPeer, make_plan
 
 
 class Fate:
@@ -48,7 +48,7 @@ class Fate:
             hangs = instruction is not None and draw.random() < 0.004
             return 1e6 if hangs else speed.get(place, 1.0) * draw.uniform(0.5, 1.5)
 
-        self.life = Life(plan, peers, calendar, delay)
+        self.life = Life(plan, peers, calendar, delay, shortest_sleep=SHORTEST_SLEEPS[seed % 4])
         self.everybody = [*filter(None, peers), *(who for _, _, who in calendar if who)]
 
     def _peer(self, draw: random.Random, place: int) -> ToyPeer:

@@ -95,8 +95,9 @@ class Life:
         delay: Delay = lambda place, instruction: 1.0,
         settings: RelaySettings = ANYBODY,
         luck: Luck = lambda node, kind: "",
+        shortest_sleep: float = 0.0,
     ) -> None:
-        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock()
+        self.plan, self.peers, self.recorder, self.clock = plan, peers, ListRecorder(), SimulatedClock(shortest_sleep)
         self.town = town = Town(self.clock, delay, luck)
         town._peers = {100 + place: peer for place, peer in enumerate(peers) if peer}
         town.calendar = sorted(calendar, key=lambda entry: entry[:2])

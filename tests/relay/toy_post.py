@@ -20,12 +20,16 @@ from dimat_flwr.wire.blob import from_record, to_record
 from dimat_flwr.wire.instruction import Instruction, read_instruction
 from dimat_flwr.wire.report import Report
 
+# No sleep is shorter, by a run's seed: the relay's own pauses, of which it takes dozens for a message, and three that
+# are no longer than the longest of them. Who looks seldom finds more at once.
+SHORTEST_SLEEPS = (0.0, 0.05, 0.2, 0.5)
+
 
 class SimulatedClock:
-    """Time passes only while somebody sleeps, and flies to ``wakes()`` where that is later."""
+    """Time passes only while somebody sleeps, ``shortest_sleep`` or more, and flies to ``wakes()`` if it is later."""
 
-    def __init__(self) -> None:
-        self.time = 0.0
+    def __init__(self, shortest_sleep: float = 0.0) -> None:
+        self.time, self.shortest_sleep = 0.0, shortest_sleep
         self.wakes: Callable[[], float] = lambda: 0.0
 
     def now(self) -> float:
@@ -33,7 +37,7 @@ class SimulatedClock:
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
-        self.time = max(self.time + seconds, self.wakes())
+        self.time = max(self.time + max(seconds, self.shortest_sleep), self.wakes())
 
 
 class ToyPeer:
@@ -208,10 +212,12 @@ class Relayed:
         workers: int | None = None,
         delay: Delay = lambda place, instruction: 0.01,
         refuse: Sequence[int] = (),
+        shortest_sleep: float = 0.0,
         **timeouts: float,
     ) -> None:
         """Run it; with timeouts (``straggler_timeout``, ``give_up_timeout``) as a deployment, else as a simulation."""
-        self.peers, self.recorder, self.clock, self.most_unread = peers, ListRecorder(), SimulatedClock(), 0
+        self.peers, self.recorder, self.most_unread = peers, ListRecorder(), 0
+        self.clock = SimulatedClock(shortest_sleep)
         by_node = {100 + peer.place: peer for peer in peers}
         post = ToyPost(by_node, self.clock, workers=workers, delay=delay, simulation=not timeouts)
         post.refuse = {100 + place for place in refuse}

@@ -10,6 +10,7 @@ from dimat_flwr.component import STRICT
 from dimat_flwr.topology.errors import ScheduleError
 
 Mode = Literal["none", "topology", "fully_connected"]
+_MODES = get_args(Mode)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -81,7 +82,7 @@ class Schedule(ABC):
             raise ScheduleError(
                 f"{type(self).__name__} raised {type(error).__name__} for round {round} of {rounds}: {error}"
             ) from error
-        if mode not in get_args(Mode):
-            wanted = ", ".join(map(repr, get_args(Mode)))
+        if mode not in _MODES:
+            wanted = ", ".join(map(repr, _MODES))
             raise ScheduleError(f"{type(self).__name__}.exchange({round}) must return one of {wanted}, not {mode!r}")
         return mode
