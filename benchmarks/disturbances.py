@@ -162,14 +162,17 @@ def kill_in_handshake(parts: Federation, run: Submitted) -> str:
 
 
 def start_twin(parts: Federation, run: Submitted) -> str:
-    """Start another SuperNode that claims a place whose peer is there and at work."""
+    """Start another SuperNode that claims a place whose peer is there, and kill a process of that peer's then."""
     run.wait_for_event(event="training", peer=VICTIM, round=1)
     parts.start_device(COMING, place=VICTIM)
     told = rf"node \d+ came during the run and waits to be let into place {VICTIM}"
     line = run.wait(lambda: re.search(told, run.log()), 120, "a line in the relay's log")
+    trained = [event["round"] for event in run.events() if event["event"] == "training" and event["peer"] == VICTIM]
+    killed = kill_while_sending(parts, run, max(trained))
+    run.wait_for_event(event="away", peer=VICTIM)
     run.finish()
     parts.kill(name(COMING), signal.SIGTERM)  # it says good-bye, and is nobody's rival in the next case
-    return line[0]
+    return f"{line[0]}; {killed}"
 
 
 def misspell(parts: Federation, run: Submitted) -> str:
