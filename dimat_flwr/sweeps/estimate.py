@@ -64,7 +64,7 @@ def estimate(asked: Asked, jobs: int, gpus: int, say: Callable[[str], None]) -> 
         SweepError: a cell has faults, its data are missing, or what is measured fails.
     """
     with Crew(environments(jobs, gpus), PREPARE) as crew:
-        runs = {one.id: cell for one, cell in zip(checked(asked, crew), asked.grid.cells, strict=True)}
+        runs = {one.id: cell for one, cell in zip(checked(asked, crew, say), asked.grid.cells, strict=True)}
         cells = list(runs.values())
         jobs_of = [asked.job(cell) for cell in cells]
         sizes = _results(crew, _SIZE, jobs_of)

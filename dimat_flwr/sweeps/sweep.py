@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -16,6 +16,7 @@ from dimat_flwr.sweeps.job import PREPARE, WORK, Checked, Job
 from dimat_flwr.sweeps.progress import Progress
 from dimat_flwr.sweeps.record import Record, Standing, alone
 
+_MANY = 50  # cells that it takes seconds to look at
 _NAMED = 10  # faults in one error
 
 
@@ -62,7 +63,7 @@ def run_sweep(asked: Asked, folder: Path, jobs: int, gpus: int, out: TextIO = sy
     """
     with alone(folder, asked.name), Crew(environments(jobs, gpus), PREPARE) as crew:
         record = Record(folder, asked.name, asked.command, asked.definition, asked.grid)
-        known = checked(asked, crew)
+        known = checked(asked, crew, lambda text: print(text, file=out, flush=True))
         record.standings = [Standing(cell, one.id) for cell, one in zip(asked.grid.cells, known, strict=True)]
         record.take_up()
         _require_data(record.standings, known)
@@ -84,14 +85,21 @@ def run_sweep(asked: Asked, folder: Path, jobs: int, gpus: int, out: TextIO = sy
     return record
 
 
-def checked(asked: Asked, crew: Crew) -> list[Checked]:
+def checked(asked: Asked, crew: Crew, say: Callable[[str], None]) -> list[Checked]:
     """Return what is known of every cell, after looking whether each can be run.
+
+    Args:
+        asked: the sweep.
+        crew: looks.
+        say: takes a line on what is being done, where it takes a while.
 
     Raises:
         SweepError: with what is wrong with which.
     """
     found: dict[int, Checked] = {}
     faults: dict[str, list[int]] = {}
+    if len(asked.grid.cells) >= _MANY:
+        say(f"looking at {len(asked.grid.cells)} cells before any is run ...")
     for number, result in crew.work(f"{WORK}:check", [asked.job(cell) for cell in asked.grid.cells]):
         if isinstance(result, Failed):
             faults.setdefault(result.reason, []).append(number)
