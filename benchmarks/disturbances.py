@@ -83,15 +83,16 @@ def _at_work(parts: Federation, other_than: int | None) -> int | None:
 
 
 def kill_while_sending(parts: Federation, run: Submitted, after: int = 1) -> str:
-    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there."""
+    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there.
+
+    The process is frozen while the device's worker trains, so that it cannot be faster with the answer.
+    """
     run.wait_for_event(event="training", peer=VICTIM, round=after)
-    known, process, looked = _saved(parts, "checkpoint"), None, 0.0
-    while not (written := _saved(parts, "checkpoint") - known):
-        if time.monotonic() - looked > 0.5:
-            process, looked = parts.client_of(VICTIM), time.monotonic()
-        time.sleep(0.002)
-    if process is None:
-        raise StoppedError("nobody was seen writing the checkpoint")
+    before, worker, saved = parts.client_of(VICTIM), _worker(parts, run), _saved(parts, "checkpoint")
+    process, known = run.wait(lambda: _at_work(parts, other_than=before), 300, "a message"), _processor_seconds(worker)
+    run.wait(lambda: _processor_seconds(worker) > known + 0.1, 300, "the worker to work on it")
+    os.kill(process, signal.SIGSTOP)
+    written = run.wait(lambda: _saved(parts, "checkpoint") - saved, 60, "its checkpoint")
     os.kill(process, signal.SIGKILL)
     return f"client killed after {max(written)[0]}"
 

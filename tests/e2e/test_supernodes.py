@@ -19,8 +19,8 @@ pytestmark = [
 def test_a_device_that_dies_before_it_answers_answers_from_its_checkpoint(tmp_path: Path) -> None:
     """Flower takes a minute to notice a process that is gone: that is most of this test."""
     with Federation(tmp_path / "federation", devices=2) as parts:
-        overrides = "relay.peers=2 training.pretrain_epochs=1 training.local_epochs=1 model.width=1"
-        run = parts.run(dataset="folder", partition="own", algorithm="weight_averaging", rounds=1, overrides=overrides)
+        overrides = "relay.peers=2 training.pretrain_epochs=1 training.local_epochs=20 model.width=1"
+        run = parts.run(dataset="folder", partition="own", algorithm="weight_averaging", rounds=2, overrides=overrides)
         kill_while_sending(parts, run, after=0)
         written = {path: path.stat().st_mtime_ns for path in parts.disk(VICTIM).rglob("peer-*.checkpoint")}
         summary, events = run.finish(), run.events()
@@ -30,7 +30,8 @@ def test_a_device_that_dies_before_it_answers_answers_from_its_checkpoint(tmp_pa
             assert time.monotonic() < deadline, "a worker ends with its run, without being told"
             time.sleep(0.2)
         assert summary["status"] == "completed"
-        assert sorted(e["peer"] for e in events if e["event"] == "merge") == [0, 1]
+        merged = sorted((event["round"], event["peer"]) for event in events if event["event"] == "merge")
+        assert merged == [(1, 0), (1, 1), (2, 0), (2, 1)]
         told = [event["event"] for event in events if event["peer"] == VICTIM and event["round"] == 1]
         # What it had done before it died it did not do again; the answer came after the second asking.
         assert {path: path.stat().st_mtime_ns for path in written} == written

@@ -80,15 +80,16 @@ def test_a_file_that_does_not_fit_is_refused_before_anybody_trains(
 
 def test_a_file_that_is_not_there_or_no_safetensors_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tensors")
-    for name in ("nothing", "text"):
-        with pytest.raises(SetupError, match=f"every peer: .*{tmp_path / name} cannot be read as safetensors"):
+    nothing, text = tmp_path / "nothing", tmp_path / "text"
+    for name, told in (("nothing", f"there is no file {nothing}"), ("text", f"{text} cannot be read as safetensors")):
+        with pytest.raises(SetupError, match=f"every peer: .*{told}"):
             start(tmp_path / "out", str(tmp_path / name))
 
 
 def test_the_one_peer_whose_file_is_missing_is_named(tmp_path: Path, saved: Run) -> None:
     for peer in (0, 2):
         save_file(saved.model(peer), tmp_path / f"{peer}.safetensors")
-    with pytest.raises(SetupError, match=r"nothing was trained. peer 1: .*1\.safetensors cannot be read"):
+    with pytest.raises(SetupError, match=r"nothing was trained. peer 1: .*there is no file .*1\.safetensors;"):
         start(tmp_path / "out", str(tmp_path / "{peer}.safetensors"))
 
 
