@@ -31,25 +31,23 @@ def nothing(parts: Federation, run: Submitted) -> str:
 def kill_while_training(parts: Federation, run: Submitted) -> str:
     """Kill the process of a message in the midst of its training.
 
-    When that is, the round before tells: training takes most of its processor time in this case (the record has it),
-    and is the last long thing that is done before the model is saved. The device's worker trains, and ends at once when
-    the process that Flower has started for the message does.
+    When that is, the round before tells: training takes most of the worker's processor time in this case (the record
+    has it), and is the last long thing that is done before the model is saved. The device's worker trains, and ends at
+    once when the process that Flower has started for the message does.
     """
     run.wait_for_event(event="training", peer=VICTIM, round=0)
-    start, worker, usual = parts.client_of(VICTIM), _worker(parts, run), 0.0
-    before = run.wait(lambda: _at_work(parts, other_than=start), 300, "round 1")
+    worker = _worker(parts, run)
     known = _processor_seconds(worker)
-    while used := _processor_seconds(before):
-        usual = used + _processor_seconds(worker) - known
-        time.sleep(0.05)
-    process, saved = run.wait(lambda: _at_work(parts, other_than=before), 300, "round 2"), _saved(parts)
-    known = 0.75 * usual + _processor_seconds(worker)
-    run.wait(lambda: _processor_seconds(process) + _processor_seconds(worker) > known, 300, "the worker to train")
+    run.wait_for_event(event="training", peer=VICTIM, round=1)
+    usual, before, saved = _processor_seconds(worker) - known, parts.client_of(VICTIM), _saved(parts)
+    process = run.wait(lambda: _at_work(parts, other_than=before), 300, "round 2")
+    known = 0.6 * usual + _processor_seconds(worker)
+    run.wait(lambda: _processor_seconds(worker) > known, 300, "the worker to train")
     os.kill(process, signal.SIGKILL)
     run.wait(lambda: not _processor_seconds(worker), 30, "the worker to end with the process")
     if _saved(parts) != saved:
         raise StoppedError("the worker had trained already when the process was killed")
-    return f"client killed after {0.75 * usual:.1f} of some {usual:.1f} s of processor time, and its worker ended"
+    return f"client killed after {0.6 * usual:.1f} of some {usual:.1f} s of its worker, which ended, too"
 
 
 def _worker(parts: Federation, run: Submitted) -> int:
