@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from dimat_flwr.records import ContinuedFolder
 
 _BY_PEERS = get_args(PeerEvent)
+# Of private steps a peer that goes back tells, too: also of those in exchanges that it has forgotten.
+_OF_WORK_DONE = tuple(kind for kind in _BY_PEERS if kind is not Privacy)
 _log = getLogger("flwr")
 
 
@@ -78,9 +80,7 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                 missed |= {
                     edge for other in range(plan.peers) if other != peer for edge in ((peer, other), (other, peer))
                 }
-            case Privacy():
-                pass  # also told of what was done, and forgotten
-            case event if isinstance(event, _BY_PEERS) and number is not None:
+            case event if isinstance(event, _OF_WORK_DONE) and number is not None:
                 done[peer] = max(done.get(peer, -1), number)
     return Told(frozenset(failed), done, jumps, frozenset(missed), frozenset(without), began, before, failed_in)
 
