@@ -1,5 +1,6 @@
 """The ServerApp: relays one run. Started by Flower (``flwr run``)."""
 
+import sys
 from pathlib import Path
 
 from flwr.app import Context
@@ -23,5 +24,8 @@ def main(grid: Grid, context: Context) -> None:
     try:
         launch(context.run_config, _APP_DIR / "conf", command, lambda *run: Relay(*run).start(grid))
     except REFUSALS as error:
-        # The text says all there is to say; where in the code it was found helps nobody.
-        raise error.with_traceback(None) from None
+        # The text says all there is to say; where in the code it was found helps nobody. Flower prints whatever is
+        # raised with the calls that led to it, twenty lines of them, and then ends the process, if it is its own.
+        if Path(sys.argv[0]).stem in ("flwr-simulation", "flwr-serverapp"):
+            sys.tracebacklimit = 0
+        raise error from None

@@ -121,4 +121,5 @@ def test_a_wrong_configuration_is_refused_before_anything_starts(flower: dict[st
     assert folder is None
     assert "unknown algorithm 'dimatt' (did you mean 'dimat'?); allowed: aligned_averaging, cdmsgd, cdsgd" in printed
     assert "unknown topology 'rings'" in printed
+    assert 'File "' not in printed  # no line of a traceback
     assert list(tmp_path.iterdir()) == []

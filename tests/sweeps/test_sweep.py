@@ -184,8 +184,8 @@ def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path):
             assert b"the same command goes on" in out
             assert {cell["status"] for cell in read(folder)["cells"]} == {"completed", "pending"}
         assert {path: path.stat().st_mtime_ns for path in before} == before
-        # Read when it has ended: the other one who works may have finished a cell as well, and the next process would be
-        # ended for it before it hears signals.
+        # Read when it has ended: the other one who works may have finished a cell as well, and the next process would
+        # be ended for it before it hears signals.
         before = {path: path.stat().st_mtime_ns for path in finished()}
     again = subprocess.run([*command, "1"], cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
     assert f"{cells} of {cells} cells are finished".encode() in again.stdout
