@@ -8,8 +8,8 @@ gradients g_j(x_i) that its neighbours j return:
     v_i <- b v_i - a (G' u + g_i(x_i))
     x_i <- sum_j W_ij x_j + v_i
 
-``form: dimat_code`` is how the DIMAT paper's code has it: one such problem for every tensor by itself, with W_ii g_i(x_i)
-in the place of g_i(x_i), the rows of G W_ij g_j(x_i), u >= 1/2, and then m <- b m + g,
+``form: dimat_code`` is how the DIMAT paper's code has it: one such problem for every tensor by itself, with
+W_ii g_i(x_i) in the place of g_i(x_i), the rows of G W_ij g_j(x_i), u >= 1/2, and then m <- b m + g,
 x <- sum_j W_ij x_j - a (g + b m) with g = G' u + W_ii g_i(x_i).
 
 A peer takes one minibatch a round (``training.local_steps: 1``) for its own gradient and all those it returns. Sent: a

@@ -22,8 +22,8 @@ _AT_A_TIME = 4096  # images that are averaged at a time: as floats they take fou
 class ImageSource(DataSource):
     """Images, stored as uint8 (N, C, H, W) in 0..255; the network takes float32 (B, C, H, W), normalized.
 
-    Batches are contiguous on every device and with any augmentation, as ``example_input`` is, on which networks are tried
-    out: one that flattens by ``view`` would refuse channels that lie last. Those that compute so bring them there.
+    Batches are contiguous on every device and with any augmentation, as ``example_input`` is, on which networks are
+    tried out: one that flattens by ``view`` would refuse channels that lie last. Those that compute so bring them there.
 
     Attributes:
         channels: channels of an image.

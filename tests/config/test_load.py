@@ -138,6 +138,10 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "optimizer.lr=-1"}, "optimizer.lr: Input should be greater than"),
         ({"overrides": "batchnorm.frozen=true"}, "batchnorm: frozen is true and policy is 'recalibrate', which"),
         (
+            {"overrides": "batchnorm.frozen=true batchnorm.policy=keep training.pretrain_epochs=0"},
+            "the running statistics that peers would train on were never measured; set training.pretrain_epochs",
+        ),
+        (
             {"overrides": "training.device=gpu"},
             "training.device: Input should be auto, cpu, cuda or cuda:N (got 'gpu')",
         ),
