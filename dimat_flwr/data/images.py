@@ -23,7 +23,7 @@ class ImageSource(DataSource):
     """Images, stored as uint8 (N, C, H, W) in 0..255; the network takes float32 (B, C, H, W), normalized.
 
     Batches are contiguous on every device and with any augmentation, as ``example_input`` is, on which networks are
-    tried out: one that flattens by ``view`` would refuse channels that lie last. Those that compute so bring them there.
+    tried out: one that flattens by ``view`` would refuse channels that lie last. Those that want them there bring them.
 
     Attributes:
         channels: channels of an image.
