@@ -21,6 +21,7 @@ class Odd(nn.Module):
 class WithoutRunningStatistics(nn.Sequential):
     """Class scores of 8 x 8 digits; its BatchNorm knows nothing but the minibatch, in evaluation mode as well."""
 
-    def __init__(self, num_classes: int = 10) -> None:
-        norm = nn.BatchNorm1d(8, track_running_stats=False)
-        super().__init__(nn.Flatten(), nn.Linear(64, 8), norm, nn.ReLU(), nn.Linear(8, num_classes))
+    def __init__(self, num_classes: int = 10, width: int = 1) -> None:
+        units = 8 * width
+        norm = nn.BatchNorm1d(units, track_running_stats=False)
+        super().__init__(nn.Flatten(), nn.Linear(64, units), norm, nn.ReLU(), nn.Linear(units, num_classes))
