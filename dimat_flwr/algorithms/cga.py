@@ -8,8 +8,9 @@ gradients g_j(x_i) that its neighbours j return:
     v_i <- b v_i - a (G' u + g_i(x_i))
     x_i <- sum_j W_ij x_j + v_i
 
-``form: dimat_code`` is how the DIMAT paper's code has it: one such problem for every tensor by itself, the rows of G
-W_ij g_j(x_i) and W_ii g_i(x_i), u >= 1/2, and then m <- b m + g, x <- sum_j W_ij x_j - a (g + b m) with g = G' u + g_i.
+``form: dimat_code`` is how the DIMAT paper's code has it: one such problem for every tensor by itself, with
+W_ii g_i(x_i) in the place of g_i(x_i), the rows of G W_ij g_j(x_i), u >= 1/2, and then m <- b m + g,
+x <- sum_j W_ij x_j - a (g + b m) with g = G' u + W_ii g_i(x_i).
 
 A peer takes one minibatch a round (``training.local_steps: 1``) for its own gradient and all those it returns. Sent: a
 state dict and a gradient, in opposite directions of each edge: two models per edge and round. For a gradient that is
@@ -106,11 +107,11 @@ class CGA(Algorithm):
             v.update({name: self.momentum * v.get(name, 0) - peer.lr * along[name] for name in g})
             step = dict(v)
         else:
-            weights = [float(row["own"]), *(float(row[str(j)]) for j in inbox)]
-            weighted = [{name: w * x[name] for name in g} for w, x in zip(weights, [g, *others], strict=True)]
+            weights = [float(row[str(j)]) for j in inbox]
+            weighted = [{name: w * x[name] for name in g} for w, x in zip(weights, others, strict=True)]
             along = {}
             for name in g:
-                along |= project({name: g[name]}, weighted, at_least=0.5)
+                along |= project({name: float(row["own"]) * g[name]}, weighted, at_least=0.5)
             v.update({name: self.momentum * v.get(name, 0) + along[name] for name in g})
             step = {name: -peer.lr * (along[name] + self.momentum * v[name]) for name in g}
         peer.adopt(moved_by(peer, peer.state_dict(), step))

@@ -262,7 +262,8 @@ class Algorithm(ABC):
     def join(self, peer: Peer, inbox: Inbox) -> None:
         """Begin during the run (``takes_newcomers``), in the place of ``start``: take the first neighbour's model.
 
-        So the peer has its frame, too. ``step`` follows, with the same inbox.
+        So the peer has its frame, too, and BatchNorm's statistics whatever the policy, for it has none of its own.
+        ``step`` follows, with the same inbox.
 
         Args:
             peer: the newcomer, with weights newly drawn.

@@ -3,7 +3,7 @@
 from dimat_flwr.config.compose import NODE_KEYS
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.load import load_config
-from dimat_flwr.config.network import build_network, check_network
+from dimat_flwr.config.network import build_network, check_network, try_out
 from dimat_flwr.config.parts import GROUPS, Config
 from dimat_flwr.config.settings import BatchNormSettings, EvaluateSettings, PrivacySettings, TrainingSettings
 
@@ -19,4 +19,5 @@ __all__ = [
     "build_network",
     "check_network",
     "load_config",
+    "try_out",
 ]

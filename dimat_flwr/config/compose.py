@@ -119,7 +119,10 @@ def compose_config(run_config: Scalars, node_config: Scalars, conf_dir: Path, gr
         resolved: dict[str, Any] = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
     except OmegaConfBaseException as error:
         raise ConfigError([_unresolved(error, made)]) from error
-    return Composed(resolved, made, to_yaml(resolved), _retargeted(own))
+    try:
+        return Composed(resolved, made, to_yaml(resolved), _retargeted(own))
+    except ValueError as error:
+        raise ConfigError([str(error)]) from error
 
 
 def _retargeted(overrides: Iterable[Override]) -> dict[str, set[str]]:

@@ -158,6 +158,12 @@ def _faults_together(config: Config) -> list[str]:
             f"'{config.choices['algorithm']}' with match_data: pooled, or centralized, needs them all in one place; "
             "choose match_data: local, another algorithm or another partition"
         )
+    if config.batchnorm.frozen and not config.training.pretrain_epochs and config.training.initialization != "file":
+        problems.append(
+            "batchnorm.frozen is true, training.pretrain_epochs is 0 and first weights are drawn: the running "
+            "statistics that peers would train on were never measured; set training.pretrain_epochs, "
+            "training.initialization=file with a file, or batchnorm.frozen=false"
+        )
     if config.dataset.differs_by_peer and config.partition.shared:
         problems.append(
             f"data-dir '{config.dataset.data_dir}' gives every peer files of its own, and partition "

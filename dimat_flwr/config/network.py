@@ -7,10 +7,10 @@ import torch
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from dimat_flwr.config.errors import ConfigError
 from dimat_flwr.config.parts import Config
+from dimat_flwr.merging import running_statistics
 
 
 def build_network(settings: Mapping[str, Any]) -> nn.Module:
@@ -32,7 +32,30 @@ def build_network(settings: Mapping[str, Any]) -> nn.Module:
 
 
 def check_network(config: Config, network: nn.Module, device: torch.device) -> None:
-    """Check that a network works with the run's data set and algorithm, by running it on two made-up inputs.
+    """Check that a network works with the run's data set and algorithm.
+
+    Args:
+        config: the run's configuration.
+        network: its network, on ``device``; it is left as it was.
+        device: where it is.
+
+    Raises:
+        ConfigError: with all faults.
+    """
+    try_out(config, network, device)
+    problems = []
+    if config.batchnorm.frozen and not running_statistics(network):
+        problems.append(
+            f"batchnorm.frozen: model '{config.choices['model']}' has no BatchNorm with running statistics to train on"
+        )
+    problems += [f"algorithm: {fault}" for fault in config.algorithm.faults(network)]
+    problems += [f"final_merge: {fault}" for fault in config.final_merge.faults(network)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def try_out(config: Config, network: nn.Module, device: torch.device) -> None:
+    """Run a network on two made-up inputs of the data set.
 
     It is run for real: on torch's meta device the check would need no memory, but load torch's whole compiler, which
     takes longer than the run of any network that a peer could train.
@@ -43,11 +66,12 @@ def check_network(config: Config, network: nn.Module, device: torch.device) -> N
         device: where it is.
 
     Raises:
-        ConfigError: with all faults.
+        ConfigError: it does not work, or what comes out are no scores.
     """
     chosen, dataset = config.choices, config.dataset
     example = dataset.example_input(2).to(device)
     modes = [(module, module.training) for module in network.modules()]
+    buffers = [(buffer, buffer.clone()) for buffer in network.buffers()]
     try:
         with torch.no_grad():
             scores = network.eval()(example)
@@ -62,13 +86,9 @@ def check_network(config: Config, network: nn.Module, device: torch.device) -> N
     finally:
         for module, training in modes:
             module.training = training
-    problems = []
-    if config.batchnorm.frozen and not any(isinstance(module, _BatchNorm) for module in network.modules()):
-        problems.append(f"batchnorm.frozen: model '{chosen['model']}' has no BatchNorm")
-    problems += [f"algorithm: {fault}" for fault in config.algorithm.faults(network)]
-    problems += [f"final_merge: {fault}" for fault in config.final_merge.faults(network)]
-    if problems:
-        raise ConfigError(problems)
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
 
 
 def _first_line(error: BaseException) -> str:

@@ -22,8 +22,8 @@ _AT_A_TIME = 4096  # images that are averaged at a time: as floats they take fou
 class ImageSource(DataSource):
     """Images, stored as uint8 (N, C, H, W) in 0..255; the network takes float32 (B, C, H, W), normalized.
 
-    On CUDA batches are in channels-last order, for its speed: a network must use ``flatten``, as ``view`` may refuse
-    that order.
+    Batches are contiguous on every device and with any augmentation, as ``example_input`` is, on which networks are
+    tried out: one that flattens by ``view`` would refuse channels that lie last. Those that want them there bring them.
 
     Attributes:
         channels: channels of an image.
@@ -90,11 +90,11 @@ class ImageSource(DataSource):
             augmentation: see ``DataSource.prepare``.
 
         Returns:
-            float32 (B, C, H, W).
+            float32 (B, C, H, W), contiguous.
         """
         pixels = inputs if augmentation is None else augmentation.apply(inputs)
         offset, scale = _normalization(self.mean, self.std, inputs.device)
-        return torch.addcmul(offset, pixels.to(torch.float32), scale)
+        return torch.addcmul(offset, pixels.to(torch.float32, memory_format=torch.contiguous_format), scale)
 
 
 def _pooled(images: Tensor, pixels: int) -> Tensor:

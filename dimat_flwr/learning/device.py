@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
@@ -41,21 +42,33 @@ def resolve_device(name: str) -> torch.device:
 def idle_gpu(name: str) -> str:
     """Return why a GPU of this machine stays unused under a configured name; empty where none does.
 
+    Whoever hides all GPUs from a process wants none to be used; but Flower's simulation does so by itself, through Ray.
+
     Args:
         name: see ``resolve_device``.
     """
-    if name != "auto" or not nvidia.has_driver() or torch.cuda.is_available():
+    if name != "auto" or torch.cuda.is_available():
         return ""
-    if nvidia.hidden():  # as Flower's simulation has it where no GPU is asked for
+    if nvidia.hidden():
+        if not _known_to_ray():
+            return ""
         return (
             "a GPU is here, but hidden from this process, which computes on the processor: put "
             "client-resources-num-gpus=0.2 into --federation-config for five workers on one, or set training.device=cpu"
         )
-    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built for processors"
+    if not nvidia.has_gpu():
+        return ""
+    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "not built for CUDA"
     return (
         f"a GPU is here, but torch {torch.__version__}, {built}, does not see it and computes on the processor: "
-        "compare with what nvidia-smi says, or set training.device=cpu"
+        f"compare nvidia-smi and {nvidia.VISIBLE} with it, or set training.device=cpu"
     )
+
+
+def _known_to_ray() -> bool:
+    """Whether this is a process of Ray's, and Ray has a GPU to give."""
+    ray = sys.modules.get("ray")  # nobody imports it but its own processes
+    return ray is not None and ray.is_initialized() and ray.cluster_resources().get("GPU", 0) > 0
 
 
 def compiler_fault() -> str:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dimat_flwr.config import NODE_KEYS, Config, ConfigError, build_network, check_network, load_config
+from dimat_flwr.config import NODE_KEYS, Config, ConfigError, build_network, load_config, try_out
 from dimat_flwr.data import DataSource, Kept, Partition
 from dimat_flwr.learning import PeerData
 from dimat_flwr.merging import running_statistics
@@ -128,17 +128,26 @@ def shell(config: Config, device: torch.device) -> Shell:
         network = build_network(config.model).to(device)
     wanted = config.training.channels_last
     if wanted == "always" or device.type == "cuda":
-        network = network.to(memory_format=torch.channels_last)
+        _order(network, torch.channels_last)
         if wanted == "auto" and not _works(config, network, device):
-            network = network.to(memory_format=torch.contiguous_format)
+            _order(network, torch.contiguous_format)
     return Shell(network)
+
+
+def _order(network: nn.Module, order: torch.memory_format) -> None:
+    """Lay a network's tensors of images out in memory; ``Module.to`` fails where there are some of volumes."""
+    network._apply(  # type: ignore[no-untyped-call]
+        lambda tensor: tensor.contiguous(memory_format=order) if tensor.dim() == 4 else tensor
+    )
 
 
 def _works(config: Config, network: nn.Module, device: torch.device) -> bool:
     """Whether a network runs as it is: many flatten by ``view``, which refuses activations with channels last."""
     try:
-        check_network(config, network, device)
-    except ConfigError:
+        try_out(config, network, device)
+    except ConfigError as error:
+        if isinstance(error.__cause__, torch.OutOfMemoryError):  # which says nothing of the network
+            raise
         return False
     return True
 

@@ -43,7 +43,7 @@ class Learner:
     """
 
     def __init__(self, config: Config, state: PeerState, *, peer: int, peers: int, round: int, rounds: int,
-                 simulation: bool) -> None:  # fmt: skip
+                 simulation: bool, joins: bool = False) -> None:  # fmt: skip
         """Fill the process's network with the peer's tensors.
 
         Args:
@@ -54,7 +54,9 @@ class Learner:
             round: the current round.
             rounds: the run's last round.
             simulation: whether all peers are in one; then nothing that is drawn need be secret.
+            joins: whether the peer begins during the run, with the first model that it adopts.
         """
+        self._has_statistics = not joins
         self._config, self._state, self.peer, self.round = config, state, peer, round
         self.device = resolve_device(config.training.device)
         self._shell = caches.shell(config, self.device)
@@ -91,12 +93,12 @@ class Learner:
         """
         policy = self._config.batchnorm.policy
         statistics = self._shell.statistics
-        variances = [mixed[name].flatten() for name in statistics - self.unmixed if name.endswith("running_var")]
+        taken = statistics - self.unmixed if self._has_statistics else statistics
+        variances = [mixed[name].flatten() for name in taken if name.endswith("running_var")]
         if variances and bool((torch.cat(variances) < 0).any()):
             raise ArithmeticError("a BatchNorm running variance of the model is negative")
-        if policy == "keep" and statistics:
-            mixed = {**mixed, **{name: self.tensors()[name] for name in statistics}}
-        self._shell.fill(mixed)
+        self._shell.fill(self._with_own_statistics(mixed) if self._has_statistics else mixed)
+        self._has_statistics = True
         self._changed()
         self._state.stale = self._state.stale or (policy == "recalibrate" and bool(statistics))
 
@@ -170,7 +172,7 @@ class Learner:
         """Return the gradient of the mean loss over all own samples, in training mode; nothing of the peer changes.
 
         Args:
-            at: the tensors to compute it at; those that it lacks are the model's.
+            at: the tensors to compute it at, as if they were adopted; those that it lacks are the model's.
 
         Raises:
             ArithmeticError: it holds NaN or infinity, though the loss may be finite.
@@ -180,7 +182,7 @@ class Learner:
             self.model,
             self._config.dataset.task,
             self.data,
-            at=at,
+            at=self._with_own_statistics(at),
             batch_size=self._config.training.batch_size,
             seed=derive_seed(self._config.seeds.order, self.peer, self.round, "full gradient"),
             precision=self._config.training.precision,
@@ -226,9 +228,7 @@ class Learner:
         part, settings = self.data.part(samples, generator), self._config
         mine = self.state_dict()
         try:
-            if settings.batchnorm.policy == "keep":
-                at = {**at, **{name: mine[name] for name in self._shell.statistics}}
-            self._shell.fill(at)
+            self._shell.fill(self._with_own_statistics(at))
             if settings.batchnorm.policy == "recalibrate":
                 recalibrate_batchnorm(self.model, [inputs for inputs, _ in part.in_order(len(part))])
             task, precision = self._dataset.task, settings.training.precision
@@ -257,6 +257,12 @@ class Learner:
     def privacy(self) -> Privacy:
         """Return what private training has told of each own sample so far."""
         return told_of(self._state.spent, self._config.privacy.delta)
+
+    def _with_own_statistics(self, model: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Return another model as this peer would have it: with its own statistics where it keeps them."""
+        if self._config.batchnorm.policy != "keep":
+            return model
+        return {**model, **{name: self.tensors()[name] for name in self._shell.statistics}}
 
     def _changed(self) -> None:
         self._state.measured = None

@@ -66,6 +66,7 @@ class Session:
             round=instruction.round,
             rounds=max(1, instruction.rounds),
             simulation=instruction.simulation,
+            joins=instruction.joins,
         )
 
     @property

@@ -29,7 +29,7 @@ def free_gpus() -> list[int]:
 
     Asking torch takes seconds, and is done in a process of its own where there may be one.
     """
-    if nvidia.hidden() or not nvidia.has_driver():
+    if nvidia.hidden() or not nvidia.has_gpu():
         return []
     with Crew([_ONE_THREAD], PREPARE) as crew:
         ((_, free),) = crew.work(f"{WORK}:free_gpu_bytes", [None])
@@ -48,7 +48,8 @@ def environments(jobs: int, gpus: int) -> list[Mapping[str, str]]:
     """
     if not gpus:
         return [_ONE_THREAD] * jobs
-    names = os.environ.get(nvidia.VISIBLE, ",".join(map(str, range(gpus)))).split(",")
+    # What is named after a bad name is not seen.
+    names = os.environ.get(nvidia.VISIBLE, ",".join(map(str, range(gpus)))).split(",")[:gpus]
     return [{**_ONE_THREAD, nvidia.VISIBLE: names[k % len(names)]} for k in range(jobs)]
 
 

@@ -105,7 +105,7 @@ def exchanges(job: Job) -> Exchanges:
     cut = [
         "training.pretrain_epochs=0", "training.local_steps=1", f"training.batch_size={_HARDLY}",
         "training.compile=false", "evaluate.every=1", f"dataset.test_samples={_HARDLY}", "evaluate.save_models=false",
-        "batchnorm.policy=keep",
+        "batchnorm.policy=keep", "batchnorm.frozen=false",  # in which a mixture costs the same
     ]  # fmt: skip
     with tempfile.TemporaryDirectory() as output:
         run_config = {**shortened(job, *cut), "output-dir": output}

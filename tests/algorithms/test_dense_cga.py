@@ -77,9 +77,9 @@ def test_cga_of_the_dimat_code(tmp_path: Path, name: str) -> None:
     for r in range(1, ROUNDS + 1):
         x, along = after[-1], np.zeros_like(after[0])
         for i in range(g.peers):
-            own = gradient(i, x[i]) + decay * x[i]
+            own = w[i, i] * (gradient(i, x[i]) + decay * x[i])
             others = [j for j in range(g.peers) if j != i and w[i, j]]
-            rows = np.array([w[i, i] * own, *(w[i, j] * (gradient(j, x[i]) + decay * x[i]) for j in others)])
+            rows = np.array([w[i, j] * (gradient(j, x[i]) + decay * x[i]) for j in others])
             for tensor in (slice(0, 2), slice(2, 3)):
                 u = solve(rows[:, tensor], own[tensor], at_least=0.5)
                 active += int((u > 0.5 + 1e-9).sum())

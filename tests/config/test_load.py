@@ -90,6 +90,11 @@ def test_an_experiment_sets_anything_and_is_overridden_by_keys(tmp_path: Path) -
         ("experiment/mine.yaml", b"# @package _global_\nname: \xff\n", "can't decode byte 0xff"),
         ("experiment/mine.yaml", b"# @package _global_\ndefaults: [override /topology: null]\n", "chosen for topology"),
         ("experiment/mine.yaml", b"# @package\nrounds: 3\n", "cannot be read: Expected header format"),
+        (
+            "experiment/mine.yaml",
+            b"# @package _global_\nmodel: {x: !!python/object/apply:pathlib.PosixPath [/x]}\n",
+            "PosixPath('/x') is a PosixPath; a yaml of conf/ may hold",
+        ),
         ("config.yaml", b"defaults: 3\n", "cannot be read: Invalid defaults list"),
         ("config.yaml", b"defaults:\n  - _self_\n  - topology: ring\nname: ''\n", "nothing is chosen for algorithm"),
     ],
@@ -138,6 +143,10 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "optimizer.lr=-1"}, "optimizer.lr: Input should be greater than"),
         ({"overrides": "batchnorm.frozen=true"}, "batchnorm: frozen is true and policy is 'recalibrate', which"),
         (
+            {"overrides": "batchnorm.frozen=true batchnorm.policy=keep training.pretrain_epochs=0"},
+            "the running statistics that peers would train on were never measured; set training.pretrain_epochs",
+        ),
+        (
             {"overrides": "training.device=gpu"},
             "training.device: Input should be auto, cpu, cuda or cuda:N (got 'gpu')",
         ),
@@ -147,6 +156,7 @@ def test_an_unknown_choice_lists_what_is_allowed(group: str) -> None:
         ({"overrides": "algorithm.matching.statistic=cosine"}, "algorithm.matching.statistic: Input should be 'correl"),
         ({"overrides": "algorithm.matching.early_stop=0.2"}, "500 samples in batches of 250 are no more than two; set"),
         ({"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        ({"data-dir": "/a\udcff"}, r"'/a\udcff' holds bytes that are no text in UTF-8"),
         ({"name": "a/b"}, "name: Input should be letters, digits, dots, - and _"),
         ({"rounds": "many"}, "rounds: Input should be a valid integer"),
         ({"schedule": "every_n", "rounds": 3, "overrides": "schedule.n=5"}, "schedule: "),

@@ -58,6 +58,14 @@ def test_augmentation_equals_crops_and_flips_one_by_one(padding, flip, height, w
     assert np.array_equal(drawn.apply(images).numpy(), np.stack(expected))
 
 
+@pytest.mark.parametrize("settings", [{}, {"flip": True}, {"flip": True, "crop_padding": 2}], ids=str)
+def test_batches_lie_in_memory_as_the_example_on_which_networks_are_tried_out(settings):
+    data = some_data(**settings)
+    for batches in (data.epoch(5, generator()), data.in_order(5), [data.batch(1, 5, 0)]):
+        for images, _ in batches:
+            assert images.view(len(images), -1).shape == (len(images), 3 * 6 * 6)  # refuses channels that lie last
+
+
 def test_augmentation_draws_are_uniform():
     drawn = FlipAndShift.draw(20_000, True, 4, generator(), CPU)
     assert drawn.flips.float().mean().item() == pytest.approx(0.5, abs=0.02)

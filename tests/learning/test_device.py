@@ -1,5 +1,8 @@
 """Device names and number formats."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -40,14 +43,51 @@ def test_precision_on_the_cpu(precision, dtype):
         assert layer(torch.ones(1, 3)).dtype == dtype
 
 
-def test_a_gpu_that_is_not_used_is_told(monkeypatch):
+def test_a_gpu_that_torch_does_not_see_is_told(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for here in (False, True):
-        monkeypatch.setattr(nvidia, "has_driver", lambda here=here: here)
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-        assert ("put client-resources-num-gpus=0.2 into --federation-config" in idle_gpu("auto")) == here
-        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-        assert (f"torch {torch.__version__}, built for" in idle_gpu("auto")) == here
-        assert idle_gpu("cpu") == ""
+    for value in (None, "9"):
+        monkeypatch.delenv(nvidia.VISIBLE, raising=False)
+        if value is not None:
+            monkeypatch.setenv(nvidia.VISIBLE, value)
+        for here in (False, True):
+            monkeypatch.setattr(nvidia, "has_gpu", lambda here=here: here)
+            assert (f"torch {torch.__version__}, " in idle_gpu("auto")) == here
+            assert idle_gpu("cpu") == idle_gpu("cuda") == ""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert idle_gpu("auto") == ""
+
+
+@pytest.mark.parametrize("value", ["", "-1", " ", "-1,0", "NoDevFiles"])
+def test_a_gpu_that_is_hidden_is_told_where_flower_hides_it_and_not_where_a_person_does(monkeypatch, value):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(nvidia, "has_gpu", lambda: True)
+    monkeypatch.setenv(nvidia.VISIBLE, value)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    assert idle_gpu("auto") == "", "in dimat-flwr local, at a SuperNode, in a sweep"
+    for started, resources in ((False, {}), (True, {"CPU": 2.0}), (True, {"CPU": 2.0, "GPU": 1.0})):
+        ray = SimpleNamespace(is_initialized=lambda started=started: started, cluster_resources=lambda r=resources: r)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        told = "put client-resources-num-gpus=0.2 into --federation-config" in idle_gpu("auto")
+        assert told == ("GPU" in resources)
+        assert (idle_gpu("auto") != "") == told
+
+
+def test_a_program_of_the_driver_without_a_gpu_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(nvidia, "_DEVICES", tmp_path / "dev")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not nvidia.has_gpu()
+    program = tmp_path / "nvidia-smi"
+    answers = {
+        "echo 'GPU 0: NVIDIA H200 (UUID: GPU-1)'": True,
+        "echo 'No devices were found'": False,
+        "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9": False,
+    }
+    for answer, here in answers.items():
+        program.write_text(f"#!/bin/sh\n{answer}\n")
+        program.chmod(0o755)
+        assert nvidia.has_gpu() == here
+    program.unlink()
+    (tmp_path / "dev").mkdir()
+    for name, here in (("nvidiactl", False), ("nvidia-uvm", False), ("nvidia0", True)):
+        (tmp_path / "dev" / name).touch()
+        assert nvidia.has_gpu() == here

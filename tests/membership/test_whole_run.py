@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from flwr.app import RecordDict
 
 from dimat_flwr.config import ConfigError, load_config
@@ -128,6 +129,21 @@ LIFE: dict[str, Any] = {"breaks": {1: 2, 3: 3}, "comes": {5: 3}, "places": {5: 3
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return lived(settings_of(tmp_path_factory.mktemp("whole"), QUICK, **TABLE), 6, **LIFE)
+
+
+@pytest.mark.parametrize("frozen", ["false", "true"])
+def test_who_comes_begins_with_a_neighbours_statistics_where_peers_keep_their_own(tmp_path: Path, frozen: str) -> None:
+    """It has none of its own: with frozen ones it would never have any."""
+    words = f"{QUICK} training.local_steps=null training.local_epochs=0 batchnorm.policy=keep batchnorm.frozen={frozen}"
+    run = lived(settings_of(tmp_path, words, **TABLE | {"rounds": 6}), 6, **LIFE)
+    (joined,) = run.events("joined")
+    first = int(next(e["values"]["with_model_of"] for e in run.events("note") if e["name"] == "joined"))
+    assert joined["peer"] == 3
+    mine, theirs = run.model(3), run.model(first)
+    names = [name for name in mine if name.endswith(("running_mean", "running_var"))]
+    assert len(names) == 4
+    assert all(torch.equal(mine[name], theirs[name]) for name in names)
+    assert not torch.equal(mine[names[0]], torch.zeros_like(mine[names[0]]))
 
 
 @pytest.mark.parametrize("cut", [4, 7, *(pytest.param(cut, marks=pytest.mark.slow) for cut in (3, 5, 6, 8, 9, 10))])

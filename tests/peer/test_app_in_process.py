@@ -211,11 +211,11 @@ def test_frozen_statistics_are_those_of_pre_training(tmp_path: Path, steps: str)
 
 
 def test_freezing_is_refused_where_there_is_nothing_to_freeze(tmp_path: Path) -> None:
-    with pytest.raises(SetupError, match=r"batchnorm.frozen: model 'mlp' has no BatchNorm"):
-        quick(
-            tmp_path, dataset="breast_cancer", model="mlp",
-            overrides="model.batchnorm=false batchnorm.policy=keep batchnorm.frozen=true",
-        )  # fmt: skip
+    frozen = "batchnorm.policy=keep batchnorm.frozen=true"
+    with pytest.raises(SetupError, match=r"batchnorm.frozen: model 'mlp' has no BatchNorm with running statistics"):
+        quick(tmp_path / "a", dataset="breast_cancer", model="mlp", overrides=f"model.batchnorm=false {frozen}")
+    with pytest.raises(SetupError, match=r"batchnorm.frozen: model .* has no BatchNorm with running statistics"):
+        quick(tmp_path / "b", overrides=f"model._target_=tests.peer.odd_network.WithoutRunningStatistics {frozen}")
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimat_flwr.config import ConfigError
 from dimat_flwr.peer import caches
 from tests.cuda_stand_in import CUDA, standing_in_for_cuda
 from tests.in_process_app import ROOT, Run, run_app
@@ -54,3 +55,31 @@ def test_a_network_that_refuses_channels_last_is_trained_as_it_is(
         assert caches.shell(ours, CUDA).network.features[3].weight.is_contiguous(memory_format=torch.channels_last)
     assert found.summary["status"] == "completed"
     assert found.events("failure") == []
+
+
+def test_a_network_for_volumes_is_trained_beside_one_for_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch lays tensors of images out with channels last, and raises where it is asked to do so with volumes."""
+    words = "model._target_=tests.peer.tutorial_network.Volumes"
+    with standing_in_for_cuda(monkeypatch):
+        config = caches.configuration({"overrides": words}, {}, ROOT / "conf")
+        network = caches.shell(config, CUDA).network
+        assert network.volumes.weight.is_contiguous()
+        assert network.images.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_memory_that_does_not_suffice_says_nothing_of_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "model._target_=tests.peer.tutorial_network.TooLarge"
+    with standing_in_for_cuda(monkeypatch):
+        config = caches.configuration({"overrides": words}, {}, ROOT / "conf")
+        with pytest.raises(ConfigError, match="CUDA out of memory"):
+            caches.shell(config, CUDA)
+
+
+def test_trying_a_network_out_leaves_no_trace_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "model._target_=tests.peer.tutorial_network.Counting"
+    with standing_in_for_cuda(monkeypatch):
+        config = caches.configuration({"overrides": words}, {}, ROOT / "conf")
+        network = caches.shell(config, CUDA).network
+        assert (int(network.kept), int(network.passing)) == (0, 0)
+        network(config.dataset.example_input(2).to(CUDA))
+        assert (int(network.kept), int(network.passing)) == (1, 1)

@@ -66,6 +66,7 @@ def test_what_a_peer_does_on_its_own_is_measured(hasty, batchnorm):
     [
         (("algorithm=dimat",), 1, 2),
         (("algorithm=cdsgd", "training.local_steps=1"), 1, 1),
+        (("algorithm=cdsgd", "training.local_steps=1", "batchnorm.policy=keep", "batchnorm.frozen=true"), 1, 1),
         (("algorithm=cga", "training.local_steps=1"), 3, 2),
     ],
     ids=str,
