@@ -127,7 +127,7 @@ class RelayLoop:
         self._pending: dict[str, _Pending] = {}
         self._asked: dict[
             int, list[str]
-        ] = {}  # peer -> messages to it that may be pending: one, or some if asked again
+        ] = {}  # peer -> the messages to it that are pending: one, or some if asked again
         self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
         self._losses: Counter[int] = Counter()  # peer -> how often it was away over the same exchange
         self._refusals: Counter[int] = Counter()  # peer -> how often a message to it was refused in a row
@@ -226,7 +226,8 @@ class RelayLoop:
             self._is_away(entry, "its node is not connected")
         else:  # its node may have come back just now
             self._refusals[peer] += 1
-            (self._fail if self._refusals[peer] >= TRIES else self._is_away)(entry, _REFUSED)
+            is_out = self._refusals[peer] >= TRIES and not self._asked.get(peer)  # else it has taken the same before
+            (self._fail if is_out else self._is_away)(entry, _REFUSED)
         return bool(message_id)
 
     def _is_away(self, entry: _Pending, reason: str) -> None:
@@ -243,12 +244,17 @@ class RelayLoop:
         for peer in self._whereabouts.look(self._away.keys(), busy.keys(), now):
             if peer in self._away and now < self._rests[peer]:
                 continue
-            entry = self._away.pop(peer, None) or busy.pop(peer)
-            self._forget(peer)
+            at_work = busy.pop(peer, None)
+            # One whose repeat was refused is away, and may be at work all the same: its answer is good.
+            entry = self._away.pop(peer, None)
+            if entry is None:  # its node is gone, and what it was sent with it
+                assert at_work is not None
+                entry = at_work
+                self._forget(peer)
             self._send_again(entry, now)
         for peer, entry in busy.items():
             patience = self._patience.of(peer, entry.planned.name, len(self._asked[peer]))
-            if now - entry.since > patience and self._whereabouts.is_connected(peer):
+            if now - entry.since > patience and peer not in self._away and self._whereabouts.is_connected(peer):
                 self._send_again(entry, now)
 
     def _take_in(self) -> None:
@@ -262,7 +268,8 @@ class RelayLoop:
             self._recorder.event(entry.stamp(Returned()))
 
     def _forget(self, peer: int) -> None:
-        """Stop waiting for answers of a peer."""
+        """Stop waiting for a peer and its answers."""
+        self._away.pop(peer, None)
         asked = self._asked.pop(peer, ())
         for message_id in asked:
             self._pending.pop(message_id, None)
@@ -290,12 +297,15 @@ class RelayLoop:
         entry = self._pending.pop(reply.message_id, None)
         if entry is None:
             return  # an answer that nobody waits for any more
+        peer = entry.dispatch.peer
+        self._asked[peer].remove(reply.message_id)
         if reply.content is None and reply.temporary and not self._post.simulation:
-            if all(other.dispatch.peer != entry.dispatch.peer for other in self._pending.values()):
+            if not self._asked[peer] and peer not in self._away:
                 self._is_away(entry, reply.error or "no reason given")
             return
-        self._forget(entry.dispatch.peer)  # it may have been asked twice
-        self._losses.pop(entry.dispatch.peer, None)
+        self._forget(peer)  # it may have been asked twice
+        for counts in (self._losses, self._refusals):
+            counts.pop(peer, None)
         if reply.content is None:
             self._fail(entry, reply.error or "no reason given")
             return
@@ -348,7 +358,6 @@ class RelayLoop:
     def _give_up(self, peer: int) -> None:
         waiting = (*self._away.values(), *self._pending.values())
         entry = next(entry for entry in waiting if entry.dispatch.peer == peer)
-        self._away.pop(peer, None)
         self._forget(peer)
         self._fail(entry, f"no answer within {self._give_up_timeout:g} s")
 
@@ -372,7 +381,7 @@ class RelayLoop:
         unfinished = self._plan.round_of(slowest) if slowest < len(self._plan) else self._plan.last_round + 1
         if unfinished - 1 > self._progress.said and self._dispatcher.alive():
             self._progress.reached(unfinished - 1)
-        self._progress.waiting(entry.dispatch.peer for entry in self._pending.values())
+        self._progress.waiting(peer for peer, asked in self._asked.items() if asked)
         self._recorder.heartbeat()
         self._recorder.refresh_report()
 

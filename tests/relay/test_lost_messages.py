@@ -89,3 +89,23 @@ def test_a_twin_does_not_get_the_place_of_a_peer_that_is_there_and_lost_one_proc
     assert [stamped.event.reason for stamped in life.recorder.of(Away)] == ["ClientApp stopped responding."] * 2
     assert (twin.asked, twin.seen) == (1, [])
     assert [instruction.round for instruction in peers[1].seen] == list(range(13))
+
+
+def test_an_answer_that_comes_when_its_repeat_was_refused_is_taken_and_it_is_not_asked_once_more() -> None:
+    """A slow peer is asked again, and that is refused: its answer to the first message is on its way all the same."""
+    for patience, more, refused in ((10.5, 0.6, 1), (11.0, 1.2, 1), (12.5, 0.6, 1), (10.0, 5.0, 4), (10.0, 60.0, 5)):
+        waiting = RelaySettings(straggler_timeout=3000, give_up_timeout=3600, repeat_timeout=patience)
+        refusing, sent = range(4, 4 + refused), Counter[int]()
+
+        def luck(node: int, kind: str, sent: Counter[int] = sent, refusing: range = refusing) -> str:
+            sent[node] += kind == names.EXCHANGE_MESSAGE
+            return "refused" if node == 102 and sent[node] in refusing else ""
+
+        def delay(place: int, instruction: object, seconds: float = patience + more) -> float:
+            return seconds if place == 2 and instruction is not None and instruction.round == 2 else 1.0
+
+        peers = [Mortal(place) for place in range(4)]
+        life = Life(make_plan(4, 12), peers, (), delay, waiting, luck)
+        assert (life.survivors, life.recorder.of(Failure)) == ([0, 1, 2, 3], [])
+        assert [instruction.round for instruction in peers[2].seen] == list(range(13))
+        assert [work[0] for work in life.recorder.work if work[2] == 2] == list(range(13))
