@@ -57,7 +57,7 @@ def run_relay(
             parts = _relay(post, folder, plan, settings, ReachableTime(clock or SystemClock(), post))
         finally:
             if post.out_of_reach:
-                folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
+                folder.out_of_reach(post.out_of_reach)
     except BaseException as error:
         # Also an interrupt leaves a record of how far it came.
         by_hand = isinstance(error, KeyboardInterrupt)

@@ -62,6 +62,9 @@ class Recorder(Protocol):
     ) -> None:
         """Take that a peer has done an exchange: how long after it was asked, and what of it, as it says, for what."""
 
+    def out_of_reach(self, seconds: float) -> None:
+        """Take for how long nobody could be reached so far."""
+
     def heartbeat(self) -> None:
         """Bring what is on disk up to date, if that is due."""
 
@@ -132,6 +135,7 @@ class RelayLoop:
         self._losses: Counter[int] = Counter()  # peer -> how often it was away over the same exchange
         self._refusals: Counter[int] = Counter()  # peer -> how often a message to it was refused in a row
         self._rests: dict[int, float] = {}  # peer that is away -> until when it is not asked again, even if it is there
+        self._out_of_reach = 0.0  # seconds, as far as they are written down
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
 
@@ -382,6 +386,9 @@ class RelayLoop:
         if unfinished - 1 > self._progress.said and self._dispatcher.alive():
             self._progress.reached(unfinished - 1)
         self._progress.waiting(peer for peer, asked in self._asked.items() if asked)
+        if self._post.out_of_reach > self._out_of_reach:  # now: a relay that is killed says nothing at its end
+            self._out_of_reach = self._post.out_of_reach
+            self._recorder.out_of_reach(self._out_of_reach)
         self._recorder.heartbeat()
         self._recorder.refresh_report()
 
