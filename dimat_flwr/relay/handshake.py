@@ -1,6 +1,6 @@
 """What the relay asks before anything is trained: whether a node can take part, and which place it has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from flwr.app import RecordDict
@@ -38,7 +38,13 @@ def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
     return found
 
 
-def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock: Clock) -> Iterator[tuple[K, Reply]]:
+def answers(
+    questions: Questions[K],
+    post: Post,
+    settings: RelaySettings,
+    clock: Clock,
+    may_be_silent: Callable[[K], bool] = lambda key: False,
+) -> Iterator[tuple[K, Reply]]:
     """Yield the answers to questions as they come, each with its key.
 
     Args:
@@ -46,13 +52,14 @@ def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock:
         post: the way to the nodes.
         settings: how long to wait.
         clock: what time it is.
+        may_be_silent: of a key, whether its answer is done without where it does not come within ``join_timeout``.
 
     Raises:
         SetupError: a node does not answer.
     """
     # In a simulation messages queue for workers, and waiting for a worker is not being silent.
-    deadline = None if post.simulation else clock.now() + settings.give_up_timeout
-    polled, pause = clock.now(), Pause(clock.now())
+    began = clock.now()
+    polled, pause = began, Pause(began)
     while True:
         looked = clock.now()
         if looked - polled >= JOIN_POLL_S:
@@ -62,10 +69,15 @@ def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock:
         yield from found
         if not (waiting := questions.open()):
             return
+        waited = 0.0 if post.simulation else clock.now() - began
+        needed = {node for key, node in waiting.items() if not may_be_silent(key)}
         if found:
             pause.reset(clock.now())
-        elif deadline is not None and clock.now() > deadline:
-            raise SetupError(f"nodes {sorted({*waiting.values()})} did not answer the handshake; are they running?")
+        elif not needed and waited > settings.join_timeout:
+            questions.forget_all_but(())
+            return
+        elif waited > settings.give_up_timeout:
+            raise SetupError(f"nodes {sorted(needed)} did not answer the handshake; are they running?")
         else:
             clock.sleep(pause.seconds(clock.now(), clock.now() - looked))
 

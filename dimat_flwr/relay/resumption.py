@@ -20,6 +20,7 @@ from dimat_flwr.events import (
     Resumed,
     Stamped,
     Vacant,
+    clip,
 )
 from dimat_flwr.relay.clock import Clock
 from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _BY_PEERS = get_args(PeerEvent)
 # Of private steps a peer that goes back tells, too: also of those in exchanges that it has forgotten.
 _OF_WORK_DONE = tuple(kind for kind in _BY_PEERS if kind is not Privacy)
+_LOGGED = 300  # characters of an error in a line of the log
 _log = getLogger("flwr")
 
 
@@ -153,8 +155,10 @@ class Resumption:
     def bring_back(self, settings: RelaySettings, clock: Clock) -> None:
         """Let every peer go back to where it goes on from, fetch what others have yet to read, and take up the record.
 
+        What a peer that is out published last is done without where its device does not give it.
+
         Raises:
-            SetupError: a peer does not answer, or does not have any more what it had.
+            SetupError: another peer does not answer, or does not have any more what it had.
             RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
         self._folder.require_ended()  # for peers remove what that run has let them keep
@@ -164,8 +168,16 @@ class Resumption:
                 questions.ask((peer, number), claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
         contents: dict[tuple[int, int], Mapping[int, Envelope]] = {}
         newest: list[Stamped] = []
-        for (peer, number), reply in answers(questions, self._post, settings, clock):
-            published, events = self._read(reply, peer, number)
+        out = self._found.failed
+        for (peer, number), reply in answers(questions, self._post, settings, clock, lambda key: key[0] in out):
+            try:
+                published, events = self._read(reply, peer, number)
+            except SetupError as error:
+                if peer not in out:
+                    raise
+                told = clip(str(error), _LOGGED).replace("\n", " ")
+                _log.warning("what peer %d published before it was out is done without: %s", peer, told)
+                continue
             if number is not None:
                 contents[peer, number] = published
             newest += events
