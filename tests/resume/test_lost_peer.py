@@ -37,7 +37,7 @@ class Broken(Unequal):
 
 
 class Forgetful(Unequal):
-    """Its device is there, and has nothing any more of what it published last; it says so, or what it says is nothing."""
+    """Its device is there, and has nothing any more of what it published; it says so, or its answer is empty."""
 
     def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
         reply = super().answer(peer, kind, content)
