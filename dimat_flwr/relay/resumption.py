@@ -217,9 +217,8 @@ class Resumption:
             private = [event for event in report.events if isinstance(event, Privacy)]
             if number is None:
                 return {}, self._told_by(peer, private)
-            planned = self._plan[number]
-            is_last = number == self._plan.last_act
-            require_possible(report.events, planned.mixing.sources(peer), is_last=is_last)
+            sources = self._plan[number].mixing.sources(peer)
+            require_possible(report.events, sources, self._plan, number, peer)
         except ReportError as error:
             raise SetupError(f"nothing was trained. peer {peer}: {error}") from error
         readers: tuple[int, ...] = ()

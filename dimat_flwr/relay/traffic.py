@@ -315,8 +315,7 @@ class RelayLoop:
             return
         try:
             report, outbox = _read(reply.content, entry.dispatch.readers, self._round_after(entry))
-            is_last = entry.dispatch.exchange == self._plan.last_act
-            require_possible(report.events, entry.dispatch.payloads.keys(), is_last=is_last)
+            require_possible(report.events, entry.dispatch.payloads.keys(), self._plan, entry.dispatch.exchange, peer)
         except ReportError as error:
             self._fail(entry, str(error))
             return
