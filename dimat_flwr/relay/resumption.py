@@ -20,11 +20,11 @@ from dimat_flwr.events import (
     Resumed,
     Stamped,
     Vacant,
-    clip,
 )
 from dimat_flwr.relay.clock import Clock
 from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
 from dimat_flwr.relay.handshake import answers
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 _BY_PEERS = get_args(PeerEvent)
 # Of private steps a peer that goes back tells, too: also of those in exchanges that it has forgotten.
 _OF_WORK_DONE = tuple(kind for kind in _BY_PEERS if kind is not Privacy)
-_LOGGED = 300  # characters of an error in a line of the log
 _log = getLogger("flwr")
 
 
@@ -175,7 +174,7 @@ class Resumption:
             except SetupError as error:
                 if peer not in out:
                     raise
-                told = clip(str(error), _LOGGED).replace("\n", " ")
+                told = in_one_line(str(error))
                 _log.warning("what peer %d published before it was out is done without: %s", peer, told)
                 continue
             if number is not None:

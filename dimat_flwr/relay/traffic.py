@@ -23,11 +23,11 @@ from dimat_flwr.events import (
     Returned,
     Stamped,
     Training,
-    clip,
 )
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.longer_run import fork
 from dimat_flwr.relay.patience import Patience
 from dimat_flwr.relay.plan import Plan, PlannedExchange
@@ -43,7 +43,6 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
 _REFUSED = "Flower refused a message to it, which may be too large"
-_LOGGED = 300  # characters of an error in a line of the log; the record has all of it
 _MOST_WARNINGS = 20  # of all peers, in the log; the record has all of them
 _log = getLogger("flwr")
 
@@ -240,7 +239,7 @@ class RelayLoop:
         self._losses[peer] += 1
         self._rests[peer] = self._clock.now() + self._patience.rest(self._losses[peer])
         self._recorder.event(entry.stamp(Away(reason)))
-        _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, clip(reason, _LOGGED))
+        _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, in_one_line(reason))
 
     def _ask_again(self, now: float) -> None:
         """Send again what those who are back were asked, and what was never answered: a peer does nothing twice."""
@@ -351,7 +350,7 @@ class RelayLoop:
             text = str(event.values.get("text"))
             if text not in self._warned:
                 self._warned.add(text)
-                _log.warning("peer %d warns: %s", peer, text.replace("\n", " "))
+                _log.warning("peer %d warns: %s", peer, in_one_line(text))
 
     def _round_after(self, entry: _Pending) -> int:
         """Return the round of the exchange that a reply publishes for; after the last one nobody reads it."""
@@ -375,7 +374,7 @@ class RelayLoop:
             "round %d: peer %d failed and is left out from now on: %s",
             entry.planned.round,
             entry.dispatch.peer,
-            clip(last, _LOGGED),
+            in_one_line(last),
         )
         self._turnover.left(entry.dispatch.peer)
 
