@@ -127,9 +127,12 @@ class Dispatcher(Generic[T]):
         newest = {(publication.source, publication.number): publication.contents for publication in found.publications}
         return {peer: self.answered(peer, newest.get((peer, found.finished[peer]), {})) for peer in sorted(answering)}
 
-    def ready(self, now: float) -> list[Dispatch[T]]:
-        """Return the exchanges that may start now and count their peers as busy from now on."""
-        self._mark_late(now)
+    def ready(self, now: float, looked: float | None = None) -> list[Dispatch[T]]:
+        """Return the exchanges that may start now and count their peers as busy from now on.
+
+        Who had answered was seen last at the time ``looked``, by default now: nobody is late for what came since.
+        """
+        self._mark_late(now if looked is None else looked)
         started = []
         while self._candidates:  # who starts reads its mail, which may let those go on who sent it
             looked_at, self._candidates = sorted(self._candidates), set()

@@ -140,18 +140,18 @@ class RelayLoop:
 
     def run(self) -> list[int]:
         """Relay until every peer has done its last exchange or failed; return those that have not failed, ascending."""
-        pause = Pause(self._clock.now())
+        looked = self._clock.now()  # for answers; whose has come since is not to blame that this relay was frozen
+        pause = Pause(looked)
         while not self._dispatcher.finished():
-            now = self._clock.now()
-            for peer in self._dispatcher.lost(now):
+            for peer in self._dispatcher.lost(looked):
                 self._give_up(peer)
-            started = self._dispatcher.ready(now)
+            started = self._dispatcher.ready(self._clock.now(), looked)
             self._turnover.postponed()
             self._send_all(started)
             if not (self._pending or self._away or started or self._dispatcher.finished()):
                 raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             if not self._post.simulation:
-                self._ask_again(now)
+                self._ask_again(looked)
                 self._take_in()
             looked = self._clock.now()
             replies = self._post.collect(list(self._pending))
@@ -221,7 +221,7 @@ class RelayLoop:
         message_id = self._post.send(node, names.EXCHANGE_MESSAGE, entry.content)
         if message_id:
             self._refusals.pop(peer, None)
-            self._pending[message_id] = entry
+            self._pending[message_id] = replace(entry, since=self._clock.now())
             self._asked.setdefault(peer, []).append(message_id)
         elif self._post.simulation:
             self._fail(entry, _REFUSED)
@@ -254,11 +254,11 @@ class RelayLoop:
                 assert at_work is not None
                 entry = at_work
                 self._forget(peer)
-            self._send_again(entry, now)
+            self._send_again(entry)
         for peer, entry in busy.items():
             patience = self._patience.of(peer, entry.planned.name, len(self._asked[peer]))
             if now - entry.since > patience and peer not in self._away and self._whereabouts.is_connected(peer):
-                self._send_again(entry, now)
+                self._send_again(entry)
 
     def _take_in(self) -> None:
         """Let those who came during the run into places that are open."""
@@ -266,8 +266,8 @@ class RelayLoop:
         for place in self._turnover.take_in(waiting) if waiting else ():
             self._whereabouts.settle(place, waiting[place])
 
-    def _send_again(self, entry: _Pending, now: float) -> None:
-        if self._put_under_way(replace(entry, since=now)):
+    def _send_again(self, entry: _Pending) -> None:
+        if self._put_under_way(entry):
             self._recorder.event(entry.stamp(Returned()))
 
     def _forget(self, peer: int) -> None:
