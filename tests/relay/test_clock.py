@@ -169,7 +169,7 @@ class Dozing(SimulatedClock):
 
     def __init__(self, asleep: float) -> None:
         super().__init__()
-        self.asleep, self.naps = asleep, [3.0, 9.5, 15.1]
+        self.asleep, self.naps = asleep, [3.0, 6.5, 11.1]
 
     def sleep(self, seconds: float) -> None:
         super().sleep(seconds)
