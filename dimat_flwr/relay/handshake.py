@@ -1,11 +1,12 @@
 """What the relay asks before anything is trained: whether a node can take part, and which place it has."""
 
 from collections.abc import Callable, Iterator
+from logging import getLogger
 from typing import TypeVar
 
 from flwr.app import RecordDict
 
-from dimat_flwr.relay.clock import Clock, Pause
+from dimat_flwr.relay.clock import Clock, Pause, SignOfLife
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.membership import Claim, MembershipError, SetupError
 from dimat_flwr.relay.post import Post, Reply
@@ -19,6 +20,7 @@ from dimat_flwr.wire.report import ReportError, read_report
 K = TypeVar("K")
 JOIN_POLL_S = 1.0  # between two looks at who is connected
 _FEWEST = 2
+_log = getLogger("flwr")
 
 
 def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
@@ -59,7 +61,7 @@ def answers(
     """
     # In a simulation messages queue for workers, and waiting for a worker is not being silent.
     began = clock.now()
-    polled, pause = began, Pause(began)
+    polled, pause, alive = began, Pause(began), SignOfLife(began, _log.info)
     while True:
         looked = clock.now()
         if looked - polled >= JOIN_POLL_S:
@@ -79,6 +81,7 @@ def answers(
         elif waited > settings.give_up_timeout:
             raise SetupError(f"nodes {sorted(needed)} did not answer the handshake; are they running?")
         else:
+            alive.waiting(looked, lambda: f"waiting for nodes {sorted({*questions.open().values()})} to answer")
             clock.sleep(pause.seconds(clock.now(), clock.now() - looked))
 
 

@@ -1,5 +1,6 @@
 """Questions before the run whose answers are lost on the way: asked again a few times, and then that counts."""
 
+import logging
 from collections.abc import Collection, Sequence
 
 import pytest
@@ -63,8 +64,10 @@ def test_who_loses_an_introduction_is_told_again() -> None:
     assert (sorted(post.asked), when < 5.0) == ([1, 1, 1, 2, 3, 3, 3], True)
 
 
-def test_a_node_that_is_away_is_told_when_it_is_back() -> None:
-    post, when = meet({}, {}, gone_until=100.0)
+def test_a_node_that_is_away_is_told_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        post, when = meet({}, {}, gone_until=100.0)
+    assert [record.getMessage() for record in caplog.records] == ["waiting for nodes [2] to answer"] * 3
     assert (post.asked.count(2), 100.0 <= when < 105.0) == (2, True)
     with pytest.raises(SetupError, match=r"nodes \[2\] did not answer the handshake"):
         meet({}, {}, gone_until=1e6)
