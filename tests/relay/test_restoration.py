@@ -127,6 +127,24 @@ def test_a_late_peer_is_moved_on_and_one_that_lost_what_it_told_is_not() -> None
                      nobody_is_late=late)  # fmt: skip
 
 
+def test_who_read_what_a_late_peer_published_has_come_no_further_than_it_can_have() -> None:
+    """Peer 1 was late with the start and moved on to exchange 2, which peer 2 has done with that, and not told yet."""
+    plan = make_plan(4, 3)
+    told = Told(
+        done={0: 1, 1: 0, 2: 1, 3: 2},
+        jumps={1: {0: 2}},
+        without=frozenset({(1, 0, 1), (1, 2, 1), (2, 3, 2), (2, 1, 2), (0, 1, 2), (0, 3, 2)}),
+    )
+    standings = [Standing(frozenset(kept)) for kept in ({0, 1}, {0}, {0, 1, 2}, {0, 1, 2})]
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=False)
+    assert (found.finished, found.coming) == ([1, 0, 2, 2], [2, 2, 3, 3])
+    assert found.repeats == {}, "nobody does anything again, least of all what it was moved past"
+    assert (1, 0) in found.read_before[2]
+    standings[2] = Standing(frozenset({1, 2, 3}))
+    with pytest.raises(SetupError, match="peer 2 says that it has finished exchange 3, for which it needed in"):
+        find_out(plan, standings, told, nobody_is_late=False)
+
+
 def test_who_has_failed_stays_out_and_what_it_had_published_is_read() -> None:
     plan = make_plan(3, 4)
     standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset({0, 1}))]
