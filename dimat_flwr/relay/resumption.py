@@ -76,6 +76,8 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                     without.add((peer, reader, number))
             case Resumed(after=after):
                 done[peer] = after  # what it had told of later exchanges it has done again since, or has yet to do
+                begun = began.get(peer, 0)  # before that it was another one
+                jumps[peer] = {n: to for n, to in jumps.get(peer, {}).items() if n <= after or n < begun}
             case CaughtUp(exchanges_skipped=skipped) if number is not None:
                 jumps.setdefault(peer, {})[number] = number + 1 + skipped
                 missed |= {
