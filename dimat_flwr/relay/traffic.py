@@ -179,7 +179,7 @@ class RelayLoop:
         self._turnover.restore(events)
         self._told |= set(told)
         for peer, exchanges in skipped.items():
-            if exchanges:
+            if found.finished[peer] + 1 + len(exchanges) != found.coming[peer]:  # else that is written down
                 planned = self._plan[found.finished[peer]]
                 self._recorder.event(Stamped(CaughtUp(len(exchanges)), planned.round, peer, planned.name))
         slowest = self._dispatcher.slowest()
