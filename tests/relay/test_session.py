@@ -1,7 +1,6 @@
 """Whole runs with peers that fail, dawdle and lie, and what the run's folder says of them."""
 
 import json
-import sys
 from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
@@ -129,24 +128,6 @@ def test_an_outage_of_ten_hours_makes_nobody_late_and_is_in_the_summary(tmp_path
     assert lines(tmp_path, "late") == []
     assert load_summary(folder.path)["superlink_away_s"] == 36_000.0
     assert while_it_went == [36_000.0] * 3, "a relay that is killed now has said it"
-
-
-def test_a_run_that_flower_has_ended_says_so(tmp_path: Path) -> None:
-    """As it does at a signal, and when the ServerApp was frozen for longer than the SuperLink waits for it."""
-
-    class Ends(ToyPeer):
-        def work(self, instruction: Instruction) -> RecordDict:
-            if instruction.round == 1:
-                sys.exit(0)
-            return super().work(instruction)
-
-    with pytest.raises(SystemExit):
-        run(tmp_path, [Ends(place) for place in range(3)], rounds=3)
-    (folder,) = tmp_path.iterdir()
-    summary = load_summary(folder)
-    assert summary["status"] == "failed"
-    assert summary["reason"].startswith("Flower has ended the ServerApp: ")
-    assert "resume-from goes on" in summary["reason"]
 
 
 def test_one_peer_is_too_few_and_a_deployment_waits_for_more(tmp_path: Path) -> None:
