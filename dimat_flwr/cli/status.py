@@ -12,7 +12,8 @@ from dimat_flwr.cli.errors import told_in_one_line
 if TYPE_CHECKING:
     from dimat_flwr.records.standing import RunStanding
 
-_COLORS = {"active": "", "done": "green", "late": "yellow", "away": "yellow", "failed": "red", "vacant": "dim"}
+_COLORS = {"active": "", "done": "green", "late": "yellow", "away": "yellow", "failed": "red", "vacant": "dim",
+           "stopped": "dim"}  # fmt: skip
 _ENDED = ("completed", "incomplete", "failed")
 
 
@@ -46,11 +47,11 @@ def _show(run: "RunStanding") -> None:
     console, summary = Console(highlight=False), run.summary
     why = f" ({summary['reason']})" if summary["reason"] else ""
     planned = "" if summary.get("rounds_planned") is None else f" of {summary['rounds_planned']}"
+    reached = f"round {run.round}" if run.round >= 0 else "no round"
     ago = "" if summary["status"] in _ENDED else f", {readable_time(run.silent)} ago"
     lines = [
         f"{run.name}: {summary['status']}{why}",
-        f"round {max(run.round, 0)}{planned} reached by all; {readable_bytes(summary['bytes_total'])} relayed; "
-        f"{final_line(summary)}",
+        f"{reached}{planned} reached by all; {readable_bytes(summary['bytes_total'])} relayed; {final_line(summary)}",
         f"last sign of life at {summary['heartbeat']}{ago}",
     ]
     for line in lines:

@@ -11,6 +11,7 @@ from dimat_flwr.records.errors import RecordsError
 from dimat_flwr.records.files import LineFile, replace_file
 from dimat_flwr.records.replay import read_message, whole_lines
 from dimat_flwr.records.run_folder import (
+    AWAY,
     CONFIG_FILE,
     EVENTS_FILE,
     INTRODUCTIONS_FILE,
@@ -50,6 +51,7 @@ class ContinuedFolder(RunFolder):
             raise RecordsError(f"{path} was cut off before its peers were counted; start the run anew")
         self.peers = peers
         self._facts, self._state = facts, state
+        self._away_before = float(facts.get(AWAY) or 0.0)
         self.settings: dict[str, Any] = self._read_settings()
         self.out = self._places_empty()
 

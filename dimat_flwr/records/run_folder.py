@@ -29,6 +29,7 @@ _REPORT_S = 15.0
 _SUMMARY_COST, _REPORT_COST = 50, 20
 _SUMMARY_AT_MOST_S = 20.0
 _REASON = 2_000  # characters
+AWAY = "superlink_away_s"  # a fact
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _log = getLogger("flwr")
@@ -73,6 +74,7 @@ class RunFolder:
         self._fault: RecordsError | None = None
         self._flush_due = self._summary_due = self._begun
         self._report_due = self._begun + _REPORT_S
+        self._away_before = 0.0
 
     @classmethod
     def create(cls, output_dir: str | Path, name: str, now: datetime | None) -> Self:
@@ -157,6 +159,13 @@ class RunFolder:
         worked = Worked.measured(round_number, exchange, peer, max(0.0, now - took), now, working, training, merging)
         self._timeline.add(worked)
         self._append(self._times, worked.to_line())
+
+    def out_of_reach(self, seconds: float) -> None:
+        """Write down, as ``superlink_away_s``, for how long nobody could be reached since the relay began.
+
+        It adds up over all stretches of a run that was gone on with.
+        """
+        self.describe({AWAY: round(self._away_before + seconds, 1)})
 
     def commit(self) -> None:
         """Hand to the disk what waits, if the run may be gone on with."""

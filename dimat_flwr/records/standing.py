@@ -27,7 +27,7 @@ from dimat_flwr.records.replay import read_message, whole_lines
 from dimat_flwr.records.run_folder import EVENTS_FILE, MESSAGES_FILE
 from dimat_flwr.records.summary import load_summary
 
-PeerState = Literal["active", "late", "away", "failed", "vacant", "done"]
+PeerState = Literal["active", "late", "away", "failed", "vacant", "done", "stopped"]
 PEER_STATES: tuple[PeerState, ...] = get_args(PeerState)
 COUNTED = ("away", "late", "returned", "rejected", "warnings")
 
@@ -38,7 +38,8 @@ class Standing:
 
     Attributes:
         state: ``active`` (at work, or waiting for others), ``late`` (others went on without it), ``away`` (it cannot be
-            reached), ``failed`` (out), ``vacant`` (nobody has come into this place) or ``done``.
+            reached), ``failed`` (out), ``vacant`` (nobody has come into this place), ``done``, or ``stopped`` (the run
+            has ended before this peer had, and asks nothing of it any more).
         since: the round in which it came to be so.
         round: the last round of which it told anything; -1 before it did.
         exchange: the exchange of that round.
@@ -95,6 +96,11 @@ class Standing:
             case Note(name="warning"):
                 self.counts["warnings"] += 1
 
+    def stop(self) -> None:
+        """Take note that the run has ended."""
+        if self.state in ("active", "late", "away"):
+            self._become("stopped", max(self.since, self.round, 0))
+
     def _become(self, state: PeerState, since: int) -> None:
         if state != self.state and self.state != "failed":
             self.state, self.since = state, since
@@ -137,6 +143,9 @@ def read_standing(folder: Path, now: datetime | None = None) -> RunStanding:
     peers = {peer: Standing() for peer in range(summary.get("peers") or 0)}
     _take_events(peers, whole_lines(folder / EVENTS_FILE))
     _take_messages(peers, whole_lines(folder / MESSAGES_FILE))
+    if summary["status"] != "running":
+        for standing in peers.values():
+            standing.stop()
     beat = datetime.fromisoformat(summary["heartbeat"])
     silent = (now - (beat if beat.tzinfo else beat.replace(tzinfo=UTC))).total_seconds()
     return RunStanding(folder.absolute().name, summary, dict(sorted(peers.items())), max(0.0, silent))

@@ -1,6 +1,7 @@
 """Time, and how long to sleep before looking for replies again."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from dimat_flwr.relay.post import Post
@@ -41,6 +42,22 @@ class ReachableTime:
     def sleep(self, seconds: float) -> None:
         """See ``Clock``."""
         self._clock.sleep(seconds)
+
+
+class SignOfLife:
+    """Says what is waited for, again and again while that takes long."""
+
+    _EVERY_S = 30.0
+
+    def __init__(self, now: float, say: Callable[[str], None]) -> None:
+        """Begin to wait; ``say`` prints one line."""
+        self._said, self._say = now, say
+
+    def waiting(self, now: float, what: Callable[[], str]) -> None:
+        """Say so, if nothing was said for a while; ``what`` is asked only then."""
+        if now - self._said >= self._EVERY_S:
+            self._say(what())
+            self._said = now
 
 
 class Pause:

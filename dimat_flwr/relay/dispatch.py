@@ -94,7 +94,7 @@ class Dispatcher(Generic[T]):
             Late peers -> the exchanges that they are moved past, as ``answered`` says it.
         """
         self._finished = list(found.finished)
-        # Whoever failed had been asked for an exchange that it may have done, and that nobody else is to begin with.
+        # Whoever failed had been asked for an exchange that it may have done; nobody else is to begin with that.
         self._handed_out = max(*found.finished, *found.repeats.values(), found.failed_in)
         self._failed = set()
         # A late peer is brought in below, as one that answers at last.
@@ -125,11 +125,14 @@ class Dispatcher(Generic[T]):
         for peer in answering:
             self._busy[peer] = now
         newest = {(publication.source, publication.number): publication.contents for publication in found.publications}
-        return {peer: self.answered(peer, newest.get((peer, found.finished[peer]), {})) for peer in sorted(answering)}
+        return {p: self.answered(p, newest.get((p, found.finished[p]), {}), found.coming[p]) for p in sorted(answering)}
 
-    def ready(self, now: float) -> list[Dispatch[T]]:
-        """Return the exchanges that may start now and count their peers as busy from now on."""
-        self._mark_late(now)
+    def ready(self, now: float, looked: float | None = None) -> list[Dispatch[T]]:
+        """Return the exchanges that may start now and count their peers as busy from now on.
+
+        Who had answered was seen last at the time ``looked``, by default now: nobody is late for what came since.
+        """
+        self._mark_late(now if looked is None else looked)
         started = []
         while self._candidates:  # who starts reads its mail, which may let those go on who sent it
             looked_at, self._candidates = sorted(self._candidates), set()
@@ -143,17 +146,18 @@ class Dispatcher(Generic[T]):
                     self._called_by.setdefault(blocker, set()).add(peer)
         return started
 
-    def answered(self, peer: int, contents: Mapping[int, T]) -> range:
+    def answered(self, peer: int, contents: Mapping[int, T], least: int = 0) -> range:
         """Take note that a peer finished its exchange and published ``contents``: reader -> what is for that reader.
 
-        Readers that the plan does not have, or that have gone on without this peer, are left out.
+        Readers that the plan does not have, or that have gone on without this peer, are left out. It goes on with
+        exchange ``least``, to which it was moved on already, or a later one.
 
         Returns:
             The exchanges the peer is moved past because it was late and the others have gone on; empty as a rule.
         """
         del self._busy[peer]
         self._on_time.pop(peer, None)
-        finished, coming = self._next[peer], self._next[peer] + 1
+        finished, coming = self._next[peer], max(self._next[peer] + 1, least)
         self._finished[peer] = finished
         if peer in self._late:
             self._late.discard(peer)

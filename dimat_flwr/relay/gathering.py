@@ -7,15 +7,17 @@ spare, whatever its id, and a run that is gone on with waits for those whose pla
 from collections.abc import Collection
 from logging import getLogger
 
-from dimat_flwr.relay.clock import Clock, Pause
+from dimat_flwr.relay.clock import Clock, Pause, SignOfLife
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import JOIN_POLL_S, claim_of, hello
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.membership import Claim, MembershipError, Seating, SetupError, require_no_problem
 from dimat_flwr.relay.post import Post, Reply
 from dimat_flwr.relay.questions import Questions
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.wire import names
 
+_NAMED = 10  # nodes in a line
 _log = getLogger("flwr")
 
 
@@ -56,6 +58,7 @@ class _Gathering:
     def result(self) -> dict[int, Claim]:
         deadline = self._clock.now() + self._settings.join_timeout
         looked, pause = float("-inf"), Pause(self._clock.now())
+        alive = SignOfLife(self._clock.now(), _log.info)
         while True:
             now = self._clock.now()
             if now - looked >= JOIN_POLL_S:
@@ -72,6 +75,7 @@ class _Gathering:
                     found = self._decide(seating)
                     self._questions.forget_all_but(())
                     return found
+            alive.waiting(now, self._waited_for)
             if heard:
                 pause.reset(self._clock.now())
             else:
@@ -137,6 +141,13 @@ class _Gathering:
             _log.warning("the run begins with %d of %d peers", len(seating.taken), self._facts.peers)
         _log.info("%d peers are ready", len(seating.taken))
         return dict(seating.taken)
+
+    def _waited_for(self) -> str:
+        told = [self._seating().faults()]
+        if silent := sorted(self._questions.open().values()):
+            named = ", ".join(map(str, silent[:_NAMED])) + (", ..." if len(silent) > _NAMED else "")
+            told.append(f"nodes {named} have not answered yet")
+        return "waiting for peers: " + in_one_line("; ".join(text for text in told if text))
 
     def _refusal(self, seating: Seating) -> Exception:
         if seating.empty and (silent := sorted(self._questions.open())):

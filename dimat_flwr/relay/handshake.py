@@ -1,11 +1,12 @@
 """What the relay asks before anything is trained: whether a node can take part, and which place it has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from logging import getLogger
 from typing import TypeVar
 
 from flwr.app import RecordDict
 
-from dimat_flwr.relay.clock import Clock, Pause
+from dimat_flwr.relay.clock import Clock, Pause, SignOfLife
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.membership import Claim, MembershipError, SetupError
 from dimat_flwr.relay.post import Post, Reply
@@ -19,6 +20,7 @@ from dimat_flwr.wire.report import ReportError, read_report
 K = TypeVar("K")
 JOIN_POLL_S = 1.0  # between two looks at who is connected
 _FEWEST = 2
+_log = getLogger("flwr")
 
 
 def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
@@ -38,7 +40,13 @@ def count_nodes(post: Post, settings: RelaySettings, clock: Clock) -> int:
     return found
 
 
-def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock: Clock) -> Iterator[tuple[K, Reply]]:
+def answers(
+    questions: Questions[K],
+    post: Post,
+    settings: RelaySettings,
+    clock: Clock,
+    may_be_silent: Callable[[K], bool] = lambda key: False,
+) -> Iterator[tuple[K, Reply]]:
     """Yield the answers to questions as they come, each with its key.
 
     Args:
@@ -46,13 +54,14 @@ def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock:
         post: the way to the nodes.
         settings: how long to wait.
         clock: what time it is.
+        may_be_silent: of a key, whether its answer is done without where it does not come within ``join_timeout``.
 
     Raises:
         SetupError: a node does not answer.
     """
     # In a simulation messages queue for workers, and waiting for a worker is not being silent.
-    deadline = None if post.simulation else clock.now() + settings.give_up_timeout
-    polled, pause = clock.now(), Pause(clock.now())
+    began = clock.now()
+    polled, pause, alive = began, Pause(began), SignOfLife(began, _log.info)
     while True:
         looked = clock.now()
         if looked - polled >= JOIN_POLL_S:
@@ -62,11 +71,17 @@ def answers(questions: Questions[K], post: Post, settings: RelaySettings, clock:
         yield from found
         if not (waiting := questions.open()):
             return
+        waited = 0.0 if post.simulation else clock.now() - began
+        needed = {node for key, node in waiting.items() if not may_be_silent(key)}
         if found:
             pause.reset(clock.now())
-        elif deadline is not None and clock.now() > deadline:
-            raise SetupError(f"nodes {sorted({*waiting.values()})} did not answer the handshake; are they running?")
+        elif not needed and waited > settings.join_timeout:
+            questions.forget_all_but(())
+            return
+        elif waited > settings.give_up_timeout:
+            raise SetupError(f"nodes {sorted(needed)} did not answer the handshake; are they running?")
         else:
+            alive.waiting(looked, lambda: f"waiting for nodes {sorted({*questions.open().values()})} to answer")
             clock.sleep(pause.seconds(clock.now(), clock.now() - looked))
 
 

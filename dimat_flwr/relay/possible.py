@@ -1,17 +1,26 @@
-"""What the events of a reply can say, given what the peer was sent."""
+"""What the events of a reply can say, given who the peer is and what it was sent."""
 
 from collections.abc import Collection, Sequence
 
-from dimat_flwr.events import Aligned, Final, Merge, PeerEvent, Rejected
+from dimat_flwr.events import Aligned, Consensus, Counterfactual, Final, GradientNorm, Merge, PeerEvent, Rejected
+from dimat_flwr.relay.plan import Plan
 from dimat_flwr.wire.report import ReportError
 
 
-def require_possible(events: Sequence[PeerEvent], sources: Collection[int], *, is_last: bool) -> None:
-    """Refuse events that no peer with these sources can have met: they would hide what others really met.
+def require_possible(events: Sequence[PeerEvent], sources: Collection[int], plan: Plan, number: int, peer: int) -> None:
+    """Refuse events that this peer cannot have met in this exchange: they would hide what others really met.
+
+    Args:
+        events: what it told.
+        sources: whose payloads it was sent.
+        plan: the run's exchanges.
+        number: of the exchange.
+        peer: who told it.
 
     Raises:
         ReportError: there is one.
     """
+    observes = plan[number].handler == "instruments"
     rejected: set[int] = set()
     for event in events:
         match event:
@@ -24,7 +33,11 @@ def require_possible(events: Sequence[PeerEvent], sources: Collection[int], *, i
                 rejected.add(source)
             case Rejected(source=source):
                 raise ReportError(f"malformed report: the payload of peer {source} is rejected twice")
-            case Final() if not is_last:
+            case Consensus() | GradientNorm() if not (observes and peer == plan.observer):
+                raise ReportError(f"malformed report: '{event.kind}', which the observer alone finds")
+            case Counterfactual() if not observes:
+                raise ReportError(f"malformed report: '{event.kind}' in an exchange that is not for instruments")
+            case Final() if number != plan.last_act:
                 raise ReportError("malformed report: a final in another than the last exchange")
             case _:
                 named = set()

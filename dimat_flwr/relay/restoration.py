@@ -245,7 +245,8 @@ class _Search:
                     continue
                 for source in self._plan[number].mixing.sources(peer):
                     if (
-                        had.get(source, number) < number - 1
+                        source in had
+                        and self._jump(source, had[source]) < number  # a late one publishes for a later exchange
                         and (source, peer, number) not in self._told.without
                         and not self._was_moved_past(source, number)
                     ):
@@ -312,8 +313,9 @@ class _Search:
         for reader in self._alive:
             read = self._finished[reader]
             for source in self._plan[read].mixing.sources(reader) if read > 0 else ():
-                if source in had and not self._was_moved_past(source, read):
-                    had[source] = max(had[source], read - 1)
+                is_there = source in had and self._jump(source, had[source]) < read
+                if is_there and not self._was_moved_past(source, read):
+                    had[source] = read - 1
         return {peer: number for peer, number in had.items() if number > self._finished[peer]}
 
     def _had(self) -> dict[int, int]:

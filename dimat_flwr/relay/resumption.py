@@ -24,6 +24,7 @@ from dimat_flwr.events import (
 from dimat_flwr.relay.clock import Clock
 from dimat_flwr.relay.envelope import Envelope, RunFacts, read_outbox
 from dimat_flwr.relay.handshake import answers
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.plan import Plan
 from dimat_flwr.relay.planners import PlanError
@@ -75,6 +76,8 @@ def what_was_told(events: Iterable[Stamped], plan: Plan) -> Told:
                     without.add((peer, reader, number))
             case Resumed(after=after):
                 done[peer] = after  # what it had told of later exchanges it has done again since, or has yet to do
+                begun = began.get(peer, 0)  # before that it was another one
+                jumps[peer] = {n: to for n, to in jumps.get(peer, {}).items() if n <= after or n < begun}
             case CaughtUp(exchanges_skipped=skipped) if number is not None:
                 jumps.setdefault(peer, {})[number] = number + 1 + skipped
                 missed |= {
@@ -153,8 +156,10 @@ class Resumption:
     def bring_back(self, settings: RelaySettings, clock: Clock) -> None:
         """Let every peer go back to where it goes on from, fetch what others have yet to read, and take up the record.
 
+        What a peer that is out published last is done without where its device does not give it.
+
         Raises:
-            SetupError: a peer does not answer, or does not have any more what it had.
+            SetupError: another peer does not answer, or does not have any more what it had.
             RecordsError: the record cannot be read or written, or somebody else has taken it up.
         """
         self._folder.require_ended()  # for peers remove what that run has let them keep
@@ -164,8 +169,16 @@ class Resumption:
                 questions.ask((peer, number), claim.node, names.RESTORE_MESSAGE, self._order(peer, number))
         contents: dict[tuple[int, int], Mapping[int, Envelope]] = {}
         newest: list[Stamped] = []
-        for (peer, number), reply in answers(questions, self._post, settings, clock):
-            published, events = self._read(reply, peer, number)
+        out = self._found.failed
+        for (peer, number), reply in answers(questions, self._post, settings, clock, lambda key: key[0] in out):
+            try:
+                published, events = self._read(reply, peer, number)
+            except SetupError as error:
+                if peer not in out:
+                    raise
+                told = in_one_line(str(error))
+                _log.warning("what peer %d published before it was out is done without: %s", peer, told)
+                continue
             if number is not None:
                 contents[peer, number] = published
             newest += events
@@ -205,9 +218,8 @@ class Resumption:
             private = [event for event in report.events if isinstance(event, Privacy)]
             if number is None:
                 return {}, self._told_by(peer, private)
-            planned = self._plan[number]
-            is_last = number == self._plan.last_act
-            require_possible(report.events, planned.mixing.sources(peer), is_last=is_last)
+            sources = self._plan[number].mixing.sources(peer)
+            require_possible(report.events, sources, self._plan, number, peer)
         except ReportError as error:
             raise SetupError(f"nothing was trained. peer {peer}: {error}") from error
         readers: tuple[int, ...] = ()

@@ -57,13 +57,24 @@ def run_relay(
             parts = _relay(post, folder, plan, settings, ReachableTime(clock or SystemClock(), post))
         finally:
             if post.out_of_reach:
-                folder.describe({"superlink_away_s": round(post.out_of_reach, 1)})
+                folder.out_of_reach(post.out_of_reach)
     except BaseException as error:
         # Also an interrupt leaves a record of how far it came.
-        by_hand = isinstance(error, KeyboardInterrupt)
-        folder.finish("failed", "stopped by Ctrl-C" if by_hand else f"{type(error).__name__}: {error}")
+        folder.finish("failed", _reason(error))
         raise
     return folder.finish("completed", parts=parts)
+
+
+def _reason(error: BaseException) -> str:
+    match error:
+        case KeyboardInterrupt():
+            return "stopped by Ctrl-C"
+        case SystemExit():  # what Flower makes of signals, and of a heartbeat that came too late
+            return (
+                "Flower has ended the ServerApp: by flwr stop, a signal, or because the SuperLink had not heard from "
+                "it for a minute, as when it was frozen; resume-from goes on with the run"
+            )
+    return f"{type(error).__name__}: {error}"
 
 
 def _relay(

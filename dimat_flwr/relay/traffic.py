@@ -23,11 +23,11 @@ from dimat_flwr.events import (
     Returned,
     Stamped,
     Training,
-    clip,
 )
 from dimat_flwr.relay.clock import Clock, Pause
 from dimat_flwr.relay.dispatch import Dispatch, Dispatcher
 from dimat_flwr.relay.envelope import Envelope, RunFacts, compose, read_outbox
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.longer_run import fork
 from dimat_flwr.relay.patience import Patience
 from dimat_flwr.relay.plan import Plan, PlannedExchange
@@ -43,7 +43,6 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.report import Report, ReportError, read_report
 
 _REFUSED = "Flower refused a message to it, which may be too large"
-_LOGGED = 300  # characters of an error in a line of the log; the record has all of it
 _MOST_WARNINGS = 20  # of all peers, in the log; the record has all of them
 _log = getLogger("flwr")
 
@@ -61,6 +60,9 @@ class Recorder(Protocol):
         self, round_number: int, exchange: str, peer: int, took: float, working: float, training: float, merging: float
     ) -> None:
         """Take that a peer has done an exchange: how long after it was asked, and what of it, as it says, for what."""
+
+    def out_of_reach(self, seconds: float) -> None:
+        """Take for how long nobody could be reached so far."""
 
     def heartbeat(self) -> None:
         """Bring what is on disk up to date, if that is due."""
@@ -127,28 +129,29 @@ class RelayLoop:
         self._pending: dict[str, _Pending] = {}
         self._asked: dict[
             int, list[str]
-        ] = {}  # peer -> messages to it that may be pending: one, or some if asked again
+        ] = {}  # peer -> the messages to it that are pending: one, or some if asked again
         self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
         self._losses: Counter[int] = Counter()  # peer -> how often it was away over the same exchange
         self._refusals: Counter[int] = Counter()  # peer -> how often a message to it was refused in a row
         self._rests: dict[int, float] = {}  # peer that is away -> until when it is not asked again, even if it is there
+        self._out_of_reach = 0.0  # seconds, as far as they are written down
         self._warned: set[str] = set()
         self._told: set[tuple[int, int]] = set()  # (failed source, reader): once is enough
 
     def run(self) -> list[int]:
         """Relay until every peer has done its last exchange or failed; return those that have not failed, ascending."""
-        pause = Pause(self._clock.now())
+        looked = self._clock.now()  # for answers; whose has come since is not to blame that this relay was frozen
+        pause = Pause(looked)
         while not self._dispatcher.finished():
-            now = self._clock.now()
-            for peer in self._dispatcher.lost(now):
+            for peer in self._dispatcher.lost(looked):
                 self._give_up(peer)
-            started = self._dispatcher.ready(now)
+            started = self._dispatcher.ready(self._clock.now(), looked)
             self._turnover.postponed()
             self._send_all(started)
             if not (self._pending or self._away or started or self._dispatcher.finished()):
                 raise RuntimeError("the relay is stuck: nobody is at work and nobody may start; this is a fault in it")
             if not self._post.simulation:
-                self._ask_again(now)
+                self._ask_again(looked)
                 self._take_in()
             looked = self._clock.now()
             replies = self._post.collect(list(self._pending))
@@ -176,7 +179,7 @@ class RelayLoop:
         self._turnover.restore(events)
         self._told |= set(told)
         for peer, exchanges in skipped.items():
-            if exchanges:
+            if found.finished[peer] + 1 + len(exchanges) != found.coming[peer]:  # else that is written down
                 planned = self._plan[found.finished[peer]]
                 self._recorder.event(Stamped(CaughtUp(len(exchanges)), planned.round, peer, planned.name))
         slowest = self._dispatcher.slowest()
@@ -218,7 +221,7 @@ class RelayLoop:
         message_id = self._post.send(node, names.EXCHANGE_MESSAGE, entry.content)
         if message_id:
             self._refusals.pop(peer, None)
-            self._pending[message_id] = entry
+            self._pending[message_id] = replace(entry, since=self._clock.now())
             self._asked.setdefault(peer, []).append(message_id)
         elif self._post.simulation:
             self._fail(entry, _REFUSED)
@@ -226,7 +229,8 @@ class RelayLoop:
             self._is_away(entry, "its node is not connected")
         else:  # its node may have come back just now
             self._refusals[peer] += 1
-            (self._fail if self._refusals[peer] >= TRIES else self._is_away)(entry, _REFUSED)
+            is_out = self._refusals[peer] >= TRIES and not self._asked.get(peer)  # else it has taken the same before
+            (self._fail if is_out else self._is_away)(entry, _REFUSED)
         return bool(message_id)
 
     def _is_away(self, entry: _Pending, reason: str) -> None:
@@ -235,7 +239,7 @@ class RelayLoop:
         self._losses[peer] += 1
         self._rests[peer] = self._clock.now() + self._patience.rest(self._losses[peer])
         self._recorder.event(entry.stamp(Away(reason)))
-        _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, clip(reason, _LOGGED))
+        _log.warning("round %d: peer %d is away: %s", entry.planned.round, peer, in_one_line(reason))
 
     def _ask_again(self, now: float) -> None:
         """Send again what those who are back were asked, and what was never answered: a peer does nothing twice."""
@@ -243,13 +247,18 @@ class RelayLoop:
         for peer in self._whereabouts.look(self._away.keys(), busy.keys(), now):
             if peer in self._away and now < self._rests[peer]:
                 continue
-            entry = self._away.pop(peer, None) or busy.pop(peer)
-            self._forget(peer)
-            self._send_again(entry, now)
+            at_work = busy.pop(peer, None)
+            # One whose repeat was refused is away, and may be at work all the same: its answer is good.
+            entry = self._away.pop(peer, None)
+            if entry is None:  # its node is gone, and what it was sent with it
+                assert at_work is not None
+                entry = at_work
+                self._forget(peer)
+            self._send_again(entry)
         for peer, entry in busy.items():
             patience = self._patience.of(peer, entry.planned.name, len(self._asked[peer]))
-            if now - entry.since > patience and self._whereabouts.is_connected(peer):
-                self._send_again(entry, now)
+            if now - entry.since > patience and peer not in self._away and self._whereabouts.is_connected(peer):
+                self._send_again(entry)
 
     def _take_in(self) -> None:
         """Let those who came during the run into places that are open."""
@@ -257,12 +266,13 @@ class RelayLoop:
         for place in self._turnover.take_in(waiting) if waiting else ():
             self._whereabouts.settle(place, waiting[place])
 
-    def _send_again(self, entry: _Pending, now: float) -> None:
-        if self._put_under_way(replace(entry, since=now)):
+    def _send_again(self, entry: _Pending) -> None:
+        if self._put_under_way(entry):
             self._recorder.event(entry.stamp(Returned()))
 
     def _forget(self, peer: int) -> None:
-        """Stop waiting for answers of a peer."""
+        """Stop waiting for a peer and its answers."""
+        self._away.pop(peer, None)
         asked = self._asked.pop(peer, ())
         for message_id in asked:
             self._pending.pop(message_id, None)
@@ -290,19 +300,21 @@ class RelayLoop:
         entry = self._pending.pop(reply.message_id, None)
         if entry is None:
             return  # an answer that nobody waits for any more
+        peer = entry.dispatch.peer
+        self._asked[peer].remove(reply.message_id)
         if reply.content is None and reply.temporary and not self._post.simulation:
-            if all(other.dispatch.peer != entry.dispatch.peer for other in self._pending.values()):
+            if not self._asked[peer] and peer not in self._away:
                 self._is_away(entry, reply.error or "no reason given")
             return
-        self._forget(entry.dispatch.peer)  # it may have been asked twice
-        self._losses.pop(entry.dispatch.peer, None)
+        self._forget(peer)  # it may have been asked twice
+        for counts in (self._losses, self._refusals):
+            counts.pop(peer, None)
         if reply.content is None:
             self._fail(entry, reply.error or "no reason given")
             return
         try:
             report, outbox = _read(reply.content, entry.dispatch.readers, self._round_after(entry))
-            is_last = entry.dispatch.exchange == self._plan.last_act
-            require_possible(report.events, entry.dispatch.payloads.keys(), is_last=is_last)
+            require_possible(report.events, entry.dispatch.payloads.keys(), self._plan, entry.dispatch.exchange, peer)
         except ReportError as error:
             self._fail(entry, str(error))
             return
@@ -338,7 +350,7 @@ class RelayLoop:
             text = str(event.values.get("text"))
             if text not in self._warned:
                 self._warned.add(text)
-                _log.warning("peer %d warns: %s", peer, text.replace("\n", " "))
+                _log.warning("peer %d warns: %s", peer, in_one_line(text))
 
     def _round_after(self, entry: _Pending) -> int:
         """Return the round of the exchange that a reply publishes for; after the last one nobody reads it."""
@@ -348,7 +360,6 @@ class RelayLoop:
     def _give_up(self, peer: int) -> None:
         waiting = (*self._away.values(), *self._pending.values())
         entry = next(entry for entry in waiting if entry.dispatch.peer == peer)
-        self._away.pop(peer, None)
         self._forget(peer)
         self._fail(entry, f"no answer within {self._give_up_timeout:g} s")
 
@@ -363,7 +374,7 @@ class RelayLoop:
             "round %d: peer %d failed and is left out from now on: %s",
             entry.planned.round,
             entry.dispatch.peer,
-            clip(last, _LOGGED),
+            in_one_line(last),
         )
         self._turnover.left(entry.dispatch.peer)
 
@@ -372,7 +383,10 @@ class RelayLoop:
         unfinished = self._plan.round_of(slowest) if slowest < len(self._plan) else self._plan.last_round + 1
         if unfinished - 1 > self._progress.said and self._dispatcher.alive():
             self._progress.reached(unfinished - 1)
-        self._progress.waiting(entry.dispatch.peer for entry in self._pending.values())
+        self._progress.waiting(peer for peer, asked in self._asked.items() if asked)
+        if self._post.out_of_reach > self._out_of_reach:  # now: a relay that is killed says nothing at its end
+            self._out_of_reach = self._post.out_of_reach
+            self._recorder.out_of_reach(self._out_of_reach)
         self._recorder.heartbeat()
         self._recorder.refresh_report()
 

@@ -9,9 +9,9 @@ Whoever claims a place that nobody is in, or none (``partition-id`` not set), ma
 from collections.abc import Collection, Sequence
 from logging import getLogger
 
-from dimat_flwr.events import clip
 from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.handshake import claim_of, hello
+from dimat_flwr.relay.log_line import in_one_line
 from dimat_flwr.relay.membership import Claim
 from dimat_flwr.relay.post import Post
 from dimat_flwr.relay.questions import Questions
@@ -20,7 +20,6 @@ from dimat_flwr.wire import names
 
 NOBODY = -1  # the node of a place that nobody is in
 LOOK_S = 3.0  # between two looks at who is there
-_LOGGED = 300  # characters of a problem
 _log = getLogger("flwr")
 
 
@@ -108,8 +107,7 @@ class Whereabouts:
         for node, reply in self._questions.collect():
             claim = claim_of(node, reply)
             if problem := claim.problem or self._unlike(claim):
-                told = clip(problem, _LOGGED).replace("\n", " ")  # a stranger's words, and one line of the log
-                _log.warning("node %d came during the run and is not taken in: %s", node, told)
+                _log.warning("node %d came during the run and is not taken in: %s", node, in_one_line(problem))
                 continue
             self._waiting[node] = claim
             if not self._is_vacant(claim, away, busy):

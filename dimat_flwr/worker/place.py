@@ -88,7 +88,17 @@ class Place:
             raise NoWorkerError(f"no worker can be started in {self._folder}: {error.strerror}") from error
 
     def end(self) -> None:
-        """Kill the worker, if there is one, and wait until it has gone; where it does not go, it stays."""
+        """Kill the worker, if there is one, and wait until it has gone; where it does not go, it stays.
+
+        Raises:
+            NoWorkerError: the folder is gone, or the worker is another user's.
+        """
+        try:
+            self._end()
+        except OSError as error:
+            raise NoWorkerError(f"the worker in {self._folder} cannot be ended: {error.strerror}") from error
+
+    def _end(self) -> None:
         deadline = time.monotonic() + _DYING_S
         with self._lock() as (lock, is_free):
             number = os.pread(lock, 20, 0)

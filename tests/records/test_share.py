@@ -4,7 +4,23 @@ from datetime import datetime
 
 import pytest
 
-from dimat_flwr.events import Evaluation, Failure, Final, Late, Merge, Note, Rejected, Stamped, Training, UnitsMoved
+from dimat_flwr.events import (
+    Absent,
+    Away,
+    CaughtUp,
+    Evaluation,
+    Failure,
+    Final,
+    Late,
+    Merge,
+    Note,
+    Rejected,
+    Resumed,
+    Returned,
+    Stamped,
+    Training,
+    UnitsMoved,
+)
 from dimat_flwr.records import RunFolder, replay
 
 CHATTER = Note("chatter", {f"{k:<40}": "ä" * 200 for k in range(16)})
@@ -63,6 +79,37 @@ def test_what_instruments_tell_crowds_out_nothing(folder):
     text = (folder.path / "metrics.jsonl").read_text()
     assert text.count('"event":"merge"') == 1000
     assert size_of(folder, 3) < 1_000_000
+
+
+@pytest.mark.parametrize("loud", [CHATTER, Evaluation("after_merge", 50.0), Away("gone"), Away("x" * 500)])
+def test_who_goes_on_without_a_loud_peer_and_where_it_was_moved_on_is_told(folder, loud):
+    """A run is gone on with by it: without these lines an honest reader would seem to have come too far."""
+    line = len(str(loud))
+    for _ in range(2_000_000 // line):
+        folder.event(Stamped(loud, 1, 3, "merge"))
+    told = [Late(0), Late(1), CaughtUp(2), Absent(2, "failed"), Resumed(5, "its newest checkpoint")]
+    for event in told:
+        folder.event(Stamped(event, 2, 3, "merge"))
+    folder.finish("completed")
+    events = [Stamped.from_line(line) for line in (folder.path / "metrics.jsonl").read_bytes().splitlines()]
+    assert [stamped.event for stamped in events if stamped.round == 2] == told
+    assert size_of(folder, 3) < 1_000_000
+
+
+def test_that_it_came_and_went_is_told_of_a_loud_peer_and_leaves_room_for_its_figures(folder):
+    for _ in range(1000):
+        folder.event(Stamped(CHATTER, 1, 3, "merge"))
+    folder.event(Stamped(Away("gone"), 2, 3, "merge"))
+    folder.event(Stamped(Returned(), 2, 3, "merge"))
+    for _ in range(20_000):
+        folder.event(Stamped(Away("gone"), 3, 3, "merge"))
+    folder.event(Stamped(Evaluation("after_merge", 70.0), 4, 3, "merge"))
+    summary = folder.finish("completed")
+    text = (folder.path / "metrics.jsonl").read_text()
+    assert '"event":"returned"' in text
+    assert text.index('"event":"away"') < text.index('"event":"returned"')
+    assert [entry["accuracy_after_merge"] for entry in summary["rounds"] if entry["round"] == 4] == [70.0]
+    assert size_of(folder, 3) < 1_450_000
 
 
 def test_one_loud_peer_costs_the_others_nothing(folder):

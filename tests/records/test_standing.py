@@ -1,5 +1,6 @@
 """How a run stands, against a record written event by event, and as `dimat-flwr status` shows it."""
 
+import json
 import re
 import shutil
 from datetime import UTC, datetime, timedelta
@@ -94,6 +95,31 @@ def test_who_goes_on_is_neither_late_nor_away(told: RunFolder, event: Any) -> No
         told.event(Stamped(event, 1, peer, "merge"))
     told.heartbeat(now=float("inf"))
     assert [read_standing(told.path).peers[peer].state for peer in (1, 2)] == ["active", "active"]
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_nobody_is_at_work_for_a_run_that_has_ended(status: str, told: RunFolder) -> None:
+    if status == "failed":
+        told.finish("failed", "the disk is full")
+    now = datetime.fromisoformat(read_standing(told.path).summary["heartbeat"])
+    summary = told.path / "summary.json"
+    summary.write_text(json.dumps({**json.loads(summary.read_text()), "writer": None}))
+    found = read_standing(told.path, now + timedelta(minutes=2))
+    assert found.summary["status"] == status
+    assert [(peer.state, peer.since) for peer in found.peers.values()] == [
+        ("done", 2), ("stopped", 1), ("stopped", 1), ("stopped", 1), ("failed", 2), ("stopped", 0),
+    ]  # fmt: skip
+    assert [found.peers[peer].counts["away"] for peer in (1, 3)] == [1, 1]
+    assert 'peer="1",state="stopped"} 1.0' in prometheus_text([found])
+
+
+def test_a_run_that_was_refused_before_it_began_says_so_of_all(tmp_path: Path, undrawn: None) -> None:
+    folder = RunFolder.create(tmp_path, "ring", NOW)
+    folder.describe({"peers": 3, "rounds_planned": 2})
+    folder.finish("failed", "SetupError: nothing was trained. peer 1: no data")
+    shown = CliRunner().invoke(app, ["status", str(folder.path)], env={"COLUMNS": "120"}).output
+    assert "no round of 2 reached by all" in shown
+    assert (shown.count("stopped"), shown.count("active")) == (3, 0)
 
 
 def test_who_comes_into_a_place_stands_there_for_itself(told: RunFolder) -> None:

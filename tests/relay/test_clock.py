@@ -4,9 +4,20 @@ import numpy as np
 import pytest
 
 from dimat_flwr.events import CaughtUp, Failure, Late, Rejected
+from dimat_flwr.relay.envelope import RunFacts
 from dimat_flwr.relay.plan import Plan
+from dimat_flwr.relay.settings import RelaySettings
+from dimat_flwr.relay.traffic import RelayLoop
 from dimat_flwr.topology import Exchange, RoundView, Topology
-from tests.relay.toy_post import SHORTEST_SLEEPS, Relayed, ToyPeer, make_plan
+from tests.relay.toy_post import (
+    SHORTEST_SLEEPS,
+    ListRecorder,
+    Relayed,
+    SimulatedClock,
+    ToyPeer,
+    ToyPost,
+    make_plan,
+)
 
 
 class RandomGraphs(Topology):
@@ -151,6 +162,34 @@ def test_a_thousand_runs() -> None:
     for seed in range(1000, 1500):
         simulate_one(seed)
         deploy_one(seed)
+
+
+class Dozing(SimulatedClock):
+    """The machine itself sleeps now and then, for a long while."""
+
+    def __init__(self, asleep: float) -> None:
+        super().__init__()
+        self.asleep, self.naps = asleep, [3.0, 6.5, 11.1]
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.naps and self.time > self.naps[0]:
+            self.time += self.asleep
+            self.naps = [nap + self.asleep for nap in self.naps[1:]]
+
+
+@pytest.mark.parametrize("asleep", [7.0, 300.0])
+def test_nobody_is_late_or_lost_because_the_relay_itself_was_frozen(asleep: float) -> None:
+    """The answers are there when it wakes up."""
+    toys = [ToyPeer(place) for place in range(4)]
+    recorder, clock = ListRecorder(), Dozing(asleep)
+    post = ToyPost({100 + place: toys[place] for place in range(4)}, clock, delay=lambda *_: 2.0, simulation=False)
+    settings = RelaySettings(straggler_timeout=5.0, give_up_timeout=100.0, repeat_timeout=6.0)
+    facts = RunFacts(4, "toy", False, 6)
+    loop = RelayLoop(post, range(100, 104), make_plan(4, 6), facts, settings, recorder, clock)
+    assert loop.run() == [0, 1, 2, 3]
+    assert clock.naps == []
+    assert {stamped.event.kind for stamped in recorder.events} == {"evaluation"}
 
 
 def test_a_worker_for_every_twenty_fifth_peer_and_long_training_lose_nobody() -> None:

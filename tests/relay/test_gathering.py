@@ -1,5 +1,6 @@
 """Nodes that come one after the other, too many of them, or the wrong ones: who is in which place of the run."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -168,3 +169,16 @@ def test_fewer_are_enough_only_when_the_time_is_over() -> None:
     assert when >= 60.0
     with pytest.raises(MembershipError, match="the run needs at least 4: nobody is in place 3"):
         gathered({1: at(0), 2: at(2), 3: at(1, comes=50.0)}, 5, min_peers=4, without=())
+
+
+def test_what_is_waited_for_is_said_while_it_takes_long(caplog: pytest.LogCaptureFixture) -> None:
+    clock = SimulatedClock()
+    nodes = {1: (0.0, NEVER, Report(place=0)), 2: (0.0, NEVER, None), 3: (95.0, NEVER, Report(place=1))}
+    settings = RelaySettings(peers=2, join_timeout=200)
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        agree_on_places(Coming(nodes, clock), RunFacts(2, "run", False, 3), settings, clock)
+    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith("waiting for")]
+    line = "waiting for peers: nobody is in place 1; start those SuperNodes, too; nodes 2 have not answered yet"
+    assert said[:3] == [line] * 3
+    assert 3 < len(said) <= 6
+    assert said[-1] == "waiting for peers: nodes 2 have not answered yet"

@@ -1,11 +1,18 @@
 """Messages that Flower refuses or loses at a bad moment: they are sent again, and nobody is failed for it."""
 
+import logging
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
 
 from dimat_flwr.events import Away, Failure, Returned
+from dimat_flwr.relay.post import Reply
 from dimat_flwr.relay.settings import RelaySettings
 from dimat_flwr.wire import names
-from tests.relay.town import Life, Mortal
+from tests.relay import town
+from tests.relay.town import Life, Mortal, Town
 from tests.relay.toy_post import make_plan
 
 PATIENT = RelaySettings(straggler_timeout=3000, give_up_timeout=3600, repeat_timeout=3500)
@@ -89,3 +96,41 @@ def test_a_twin_does_not_get_the_place_of_a_peer_that_is_there_and_lost_one_proc
     assert [stamped.event.reason for stamped in life.recorder.of(Away)] == ["ClientApp stopped responding."] * 2
     assert (twin.asked, twin.seen) == (1, [])
     assert [instruction.round for instruction in peers[1].seen] == list(range(13))
+
+
+def test_an_answer_that_comes_when_its_repeat_was_refused_is_taken_and_it_is_not_asked_once_more() -> None:
+    """A slow peer is asked again, and that is refused: its answer to the first message is on its way all the same."""
+    for patience, more, refused in ((10.5, 0.6, 1), (11.0, 1.2, 1), (12.5, 0.6, 1), (10.0, 5.0, 4), (10.0, 60.0, 5)):
+        waiting = RelaySettings(straggler_timeout=3000, give_up_timeout=3600, repeat_timeout=patience)
+        refusing, sent = range(4, 4 + refused), Counter[int]()
+
+        def luck(node: int, kind: str, sent: Counter[int] = sent, refusing: range = refusing) -> str:
+            sent[node] += kind == names.EXCHANGE_MESSAGE
+            return "refused" if node == 102 and sent[node] in refusing else ""
+
+        def delay(place: int, instruction: object, seconds: float = patience + more) -> float:
+            return seconds if place == 2 and instruction is not None and instruction.round == 2 else 1.0
+
+        peers = [Mortal(place) for place in range(4)]
+        life = Life(make_plan(4, 12), peers, (), delay, waiting, luck)
+        assert (life.survivors, life.recorder.of(Failure)) == ([0, 1, 2, 3], [])
+        assert [instruction.round for instruction in peers[2].seen] == list(range(13))
+        assert [work[0] for work in life.recorder.work if work[2] == 2] == list(range(13))
+
+
+def test_what_a_node_says_of_its_loss_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    class Forging(Town):
+        def collect(self, ids: Sequence[str]) -> list[Reply]:
+            found = super().collect(ids)
+            forged = "x" * 10_000 + "gone\nround 1: peer 0 failed and is left out from now on\x1b[2J"
+            return [replace(reply, error=forged) if reply.error else reply for reply in found]
+
+    with pytest.MonkeyPatch.context() as patch, caplog.at_level(logging.INFO, logger="flwr"):
+        patch.setattr(town, "Town", Forging)
+        life = Life(
+            make_plan(4, 4), [Mortal(place) for place in range(4)], (), settings=PATIENT,
+            luck=unlucky(102, names.EXCHANGE_MESSAGE, "lost"),
+        )  # fmt: skip
+    assert len(life.recorder.of(Away)) == 1
+    assert not [record for record in caplog.records if set("\n\x1b") & set(record.getMessage())]
+    assert max(len(record.getMessage()) for record in caplog.records) < 400

@@ -1,11 +1,13 @@
 """Questions before the run whose answers are lost on the way: asked again a few times, and then that counts."""
 
+import logging
 from collections.abc import Collection, Sequence
 
 import pytest
 from flwr.app import RecordDict
 
 from dimat_flwr.relay.envelope import RunFacts
+from dimat_flwr.relay.handshake import answers
 from dimat_flwr.relay.meeting import let_all_meet
 from dimat_flwr.relay.membership import Claim, SetupError
 from dimat_flwr.relay.post import Reply
@@ -62,8 +64,10 @@ def test_who_loses_an_introduction_is_told_again() -> None:
     assert (sorted(post.asked), when < 5.0) == ([1, 1, 1, 2, 3, 3, 3], True)
 
 
-def test_a_node_that_is_away_is_told_when_it_is_back() -> None:
-    post, when = meet({}, {}, gone_until=100.0)
+def test_a_node_that_is_away_is_told_when_it_is_back(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="flwr"):
+        post, when = meet({}, {}, gone_until=100.0)
+    assert [record.getMessage() for record in caplog.records] == ["waiting for nodes [2] to answer"] * 3
     assert (post.asked.count(2), 100.0 <= when < 105.0) == (2, True)
     with pytest.raises(SetupError, match=r"nodes \[2\] did not answer the handshake"):
         meet({}, {}, gone_until=1e6)
@@ -76,6 +80,23 @@ def test_a_node_that_is_away_is_told_when_it_is_back() -> None:
 def test_not_for_ever(lost: dict[int, int], refused: dict[int, int], told: str) -> None:
     with pytest.raises(SetupError, match=told):
         meet(lost, refused)
+
+
+def test_an_answer_that_can_be_done_without_is_not_waited_for_as_the_others_are() -> None:
+    def ask(gone: int) -> tuple[list[int], float]:
+        post = Unreliable(clock := SimulatedClock(), {}, {})
+        post.gone_until = {gone: 1e6}
+        questions = Questions[int](post)
+        for node in (1, 2, 3):
+            questions.ask(node, node, names.RESTORE_MESSAGE, RecordDict())
+        found = [key for key, _ in answers(questions, post, RelaySettings(), clock, lambda key: key == 2)]
+        assert questions.open() == {}
+        return found, clock.now()
+
+    found, when = ask(gone=2)
+    assert (found, 60.0 < when < 65.0) == ([1, 3], True)
+    with pytest.raises(SetupError, match=r"nodes \[3\] did not answer"):
+        ask(gone=3)
 
 
 def test_in_a_simulation_nobody_goes_and_comes_back() -> None:

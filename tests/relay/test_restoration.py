@@ -127,6 +127,40 @@ def test_a_late_peer_is_moved_on_and_one_that_lost_what_it_told_is_not() -> None
                      nobody_is_late=late)  # fmt: skip
 
 
+def test_who_read_what_a_late_peer_published_has_come_no_further_than_it_can_have() -> None:
+    """Peer 1 was late with the start and moved on to exchange 2, which peer 2 has done with that, and not told yet."""
+    plan = make_plan(4, 3)
+    told = Told(
+        done={0: 1, 1: 0, 2: 1, 3: 2},
+        jumps={1: {0: 2}},
+        without=frozenset({(1, 0, 1), (1, 2, 1), (2, 3, 2), (2, 1, 2), (0, 1, 2), (0, 3, 2)}),
+    )
+    standings = [Standing(frozenset(kept)) for kept in ({0, 1}, {0}, {0, 1, 2}, {0, 1, 2})]
+    found: Restoration[str] = find_out(plan, standings, told, nobody_is_late=False)
+    assert (found.finished, found.coming) == ([1, 0, 2, 2], [2, 2, 3, 3])
+    assert found.repeats == {}, "nobody does anything again, least of all what it was moved past"
+    assert (1, 0) in found.read_before[2]
+    standings[2] = Standing(frozenset({1, 2, 3}))
+    with pytest.raises(SetupError, match="peer 2 says that it has finished exchange 3, for which it needed in"):
+        find_out(plan, standings, told, nobody_is_late=False)
+
+
+def test_who_went_back_before_where_it_was_moved_on_goes_on_with_the_next_exchange() -> None:
+    """It may be in time when it does that again, and the record has no word of it then."""
+    plan = make_plan(4, 6)
+    told = [Stamped(Evaluation("after_merge", 50.0), n, 1, "merge" if n else "start") for n in range(3)]
+    late = Stamped(CaughtUp(2), 2, 1, "merge")
+    for after, jumps in ((2, {2: 5}), (1, {}), (-1, {})):
+        went_back = Stamped(Resumed(after, "its checkpoint of exchange 2 is damaged or missing"), after + 1, 1, "merge")
+        again = [Stamped(Evaluation("after_merge", 50.0), n, 1, "merge") for n in range(max(after, 0) + 1, 3)]
+        found = what_was_told([*told, late, went_back, *again], plan)
+        assert found.jumps.get(1, {}) == jumps
+        assert what_was_told([*told, late, went_back, *again, late], plan).jumps == {1: {2: 5}}
+    came = Stamped(Joined(), 4, 1, "merge")  # another one, of whom its place's first one is not to be taken for
+    found = what_was_told([*told, late, came, Stamped(Resumed(-1, "x"), 4, 1, "merge")], plan)
+    assert (found.jumps, found.began) == ({1: {2: 5}}, {1: 4})
+
+
 def test_who_has_failed_stays_out_and_what_it_had_published_is_read() -> None:
     plan = make_plan(3, 4)
     standings = [Standing(frozenset({1})), Standing(frozenset({1})), Standing(frozenset({0, 1}))]

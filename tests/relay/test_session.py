@@ -116,14 +116,18 @@ def test_an_outage_of_ten_hours_makes_nobody_late_and_is_in_the_summary(tmp_path
             if instruction.round == 1 and self.place == 1:
                 clock.time += 36_000.0
                 post.out_of_reach = 36_000.0
+            if instruction.round == 3:
+                while_it_went.append(load_summary(folder.path).get("superlink_away_s"))
             return super().work(instruction)
 
+    while_it_went: list[float | None] = []
     post = ToyPost({place: Away(place) for place in range(3)}, clock, simulation=False, delay=lambda *_: 5.0)
     folder = RunFolder.create(tmp_path, "test", datetime(2026, 1, 1))
     summary = run_relay(post, folder, lambda count: make_plan(count, 3), RelaySettings(peers=3), {}, clock)
     assert (summary["status"], summary["lost_peers"], summary["superlink_away_s"]) == ("completed", {}, 36_000.0)
     assert lines(tmp_path, "late") == []
     assert load_summary(folder.path)["superlink_away_s"] == 36_000.0
+    assert while_it_went == [36_000.0] * 3, "a relay that is killed now has said it"
 
 
 def test_one_peer_is_too_few_and_a_deployment_waits_for_more(tmp_path: Path) -> None:

@@ -167,6 +167,9 @@ class ListRecorder:
     ) -> None:
         self.work.append((round_number, exchange, peer, took, working, training, merging))
 
+    def out_of_reach(self, seconds: float) -> None:
+        pass
+
     def heartbeat(self) -> None:
         pass
 

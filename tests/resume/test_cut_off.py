@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.in_process_app import Run
+from dimat_flwr.launch import launch
+from dimat_flwr.relay import run_relay
+from tests.in_process_app import ROOT, Run
 from tests.resume.interrupted import PEERS, Unequal, assert_same, cut_off, go_on, run, settings_of
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -105,3 +107,18 @@ def test_the_relay_s_folder_has_been_moved_and_the_devices_files_have_not(tmp_pa
     assert not (folder / "checkpoints").exists()
     assert not (folder / "models").exists()
     assert json.loads((folder / "settings.json").read_text())["output-dir"] == str(tmp_path / "begun")
+
+
+def test_outages_of_all_its_stretches_are_added_up(tmp_path: Path) -> None:
+    class Outage(Unequal):
+        out_of_reach = 5.0
+
+    settings = settings_of(tmp_path, algorithm="weight_averaging", topology="ring", rounds=1)
+    post = Outage(settings, 0, None, True)
+    first = Run(launch(settings, ROOT / "conf", "pytest", lambda *arguments: run_relay(post, *arguments)))
+    assert first.summary["superlink_away_s"] == 5.0
+    for total in (10.0, 15.0):
+        again = {"resume-from": str(first.folder)}
+        found = go_on(first.folder, post=Outage(again, 0, None, True), rounds=int(total / 5))
+        assert found.summary["superlink_away_s"] == total
+    assert go_on(first.folder, rounds=4).summary["superlink_away_s"] == 15.0

@@ -36,6 +36,23 @@ class Broken(Unequal):
         return super().answer(peer, kind, content)
 
 
+class Forgetful(Unequal):
+    """Its device is there, and has nothing any more of what it published; it says so, or its answer is empty."""
+
+    def answer(self, peer: int, kind: str, content: RecordDict) -> RecordDict:
+        reply = super().answer(peer, kind, content)
+        if peer == LOST and kind == names.RESTORE_MESSAGE:
+            self.asked = True
+            return RecordDict({names.REPORT: Report(error="the disk is gone").to_record()} if self.speaks else {})
+        return reply
+
+    asked, speaks = False, True
+
+
+class Speechless(Forgetful):
+    speaks = False
+
+
 class Unplugged(Unequal):
     """Its node is not there any more."""
 
@@ -49,7 +66,7 @@ def _of_the_lost(folder: Path) -> tuple[list[Any], list[str]]:
     return told, sorted(line for line in lines if line.split(",")[3] == str(LOST))
 
 
-@pytest.mark.parametrize("kind", [Unequal, Broken, Unplugged])
+@pytest.mark.parametrize("kind", [Unequal, Broken, Forgetful, Speechless, Unplugged])
 def test_its_events_and_bytes_stay(kind: type[Unequal], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(tmp_path / "begun", algorithm="weight_averaging", topology="fully_connected")
     monkeypatch.setattr(interrupted, "Unequal", Losing)
@@ -58,7 +75,8 @@ def test_its_events_and_bytes_stay(kind: type[Unequal], tmp_path: Path, monkeypa
     before = _of_the_lost(folder)
     assert {event["event"] for event in before[0]} >= {"training", "failure"}
     assert len(before[1]) == 6
-    found = go_on(folder, post=kind({"resume-from": str(folder)}, 0, None, True))
+    found = go_on(folder, post=(post := kind({"resume-from": str(folder)}, 0, None, True)))
+    assert getattr(post, "asked", True)
     assert _of_the_lost(folder) == before
     assert (found.summary["status"], found.summary["lost_peers"]) == ("incomplete", {str(LOST): 2})
 

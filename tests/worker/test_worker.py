@@ -1,6 +1,7 @@
 """A worker does one errand after the other, and whatever is killed, the next one is done, and none twice at a time."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,3 +168,10 @@ def test_the_worker_s_place_is_no_run_s_folder() -> None:
     with pytest.raises(InstructionError, match="run"):
         read_instruction(record)
     assert names.INSTRUCTION not in RecordDict()
+
+
+def test_a_folder_that_is_gone_with_its_disk_leaves_the_message_to_be_done_without(folder: Path) -> None:
+    place = Place(folder, "0")
+    shutil.rmtree(folder / ".worker-0")
+    with pytest.raises(NoWorkerError, match="cannot be ended: No such file"):
+        place.end()

@@ -138,6 +138,16 @@ def a_final_before_the_end(turn: Turn) -> RecordDict:
     return turn.report(events=b"[]")
 
 
+@exchange(lost=True)
+def figures_that_the_observer_alone_finds(turn: Turn) -> RecordDict:
+    told: list[dict[str, Any]] = [
+        {"event": "consensus", "stage": "after_merge", "distance": 1e9, "models": 5},
+        {"event": "gradient_norm", "norm": 0.0, "models": 5},
+        {"event": "counterfactual", "accuracy": 100.0, "local_accuracy": 100.0, "loss": 0.0, "models": 5},
+    ]
+    return turn.events(turn.rng.choice(told))
+
+
 @exchange(fast=False)
 def html_in_a_final(turn: Turn) -> RecordDict:
     if turn.publishes:
