@@ -40,7 +40,7 @@ def lines(folder):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """Return when the folders of a test begin, which is what time it is for them from then on, on a slow machine too."""
+    """Return when the folders of a test begin; for them it stays so, however slow the machine is."""
     began = time.monotonic()
     monkeypatch.setattr(run_folder, "time", SimpleNamespace(monotonic=lambda: began))
     return began
