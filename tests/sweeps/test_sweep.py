@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,6 +55,12 @@ def swept(tmp_path_factory):
     return folder, said.getvalue()
 
 
+@pytest.fixture
+def folder(swept, tmp_path):
+    """Return a copy of it, which a test may go on with."""
+    return Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+
+
 @pytest.mark.slow
 def test_each_cell_is_an_ordinary_run(swept):
     folder, said = swept
@@ -75,8 +82,7 @@ def test_each_cell_is_an_ordinary_run(swept):
 
 
 @pytest.mark.slow
-def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
-    folder, _ = swept
+def test_a_larger_grid_runs_only_what_is_missing(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/summary.json")}
     said = io.StringIO()
     # Names and places are not what a cell is.
@@ -87,8 +93,7 @@ def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
 
 
 @pytest.mark.slow
-def test_runs_of_another_grid_stay_and_are_counted(swept):
-    folder, _ = swept
+def test_runs_of_another_grid_stay_and_are_counted(folder):
     before = {path.name for path in (folder / "cells").iterdir()}
     record = run_sweep(asked("seed=0"), folder, 1, 0, io.StringIO())
     assert record.others() == len(before) - 1
@@ -96,8 +101,7 @@ def test_runs_of_another_grid_stay_and_are_counted(swept):
 
 
 @pytest.mark.slow
-def test_faults_are_told_before_anything_is_run(swept):
-    folder, _ = swept
+def test_faults_are_told_before_anything_is_run(folder):
     before = read(folder)
     with pytest.raises(SweepError, match=r"(?s)optimizer\.lr=-1.*and 1 more: .*optimizer\.lr: Input should be"):
         run_sweep(asked("optimizer.lr=0.1,-1", "seed=5,6"), folder, 1, 0, io.StringIO())
@@ -105,8 +109,7 @@ def test_faults_are_told_before_anything_is_run(swept):
 
 
 @pytest.mark.slow
-def test_data_that_are_missing_are_told_before_anything_is_run(swept, tmp_path):
-    folder, _ = swept
+def test_data_that_are_missing_are_told_before_anything_is_run(folder, tmp_path):
     before = read(folder)
     elsewhere = ["dataset=cifar10", "model=resnet20", f"data_dir={tmp_path}"]
     with pytest.raises(SweepError, match=r"nothing was begun.*\n.*CIFAR10 was not found"):
