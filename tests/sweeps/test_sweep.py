@@ -21,7 +21,7 @@ from dimat_flwr.sweeps.cell_work import check
 from dimat_flwr.sweeps.job import Checked, Job
 from dimat_flwr.sweeps.record import Standing, alone
 from dimat_flwr.sweeps.sweep import Asked, _require_data, run_sweep
-from tests.sweeps.gate import OPEN, GatedSgd, hand_out
+from tests.gate import OPEN, GatedSgd, hand_out
 
 ROOT = Path(__file__).parents[2]
 TINY = [
