@@ -188,7 +188,7 @@ class Federation:
     def flwr(self, *words: str) -> str:
         """Return what Flower's command says."""
         done = subprocess.run(
-            ["flwr", *words], env=self.environment("user"), cwd=ROOT, capture_output=True, text=True, timeout=120
+            ["flwr", *words], env=self.environment("user"), cwd=ROOT, capture_output=True, text=True, timeout=600
         )
         if done.returncode:
             raise StoppedError(f"flwr {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
