@@ -95,7 +95,7 @@ class Applicant:
         """Return the answer and the state that it leaves.
 
         Raises:
-            NoWorkerError: there is no worker and none can be started; nothing was done.
+            NoWorkerError: there is no worker, and none can be started or comes up; nothing was done.
             LineError: two workers were lost over it.
             WorkerError: the worker said that it failed.
         """
