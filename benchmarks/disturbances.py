@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,16 +82,32 @@ def _at_work(parts: Federation, other_than: int | None) -> int | None:
 
 
 def kill_while_sending(parts: Federation, run: Submitted, after: int = 1) -> str:
-    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there.
-
-    The process is frozen while the device's worker trains, so that it cannot be faster with the answer.
-    """
+    """Kill the process of a message, ``after`` a round, when its checkpoint is written and its answer not yet there."""
     run.wait_for_event(event="training", peer=VICTIM, round=after)
-    before, worker, saved = parts.client_of(VICTIM), _worker(parts, run), _saved(parts, "checkpoint")
+    before, worker, saved = parts.client_of(VICTIM), _worker(parts, run), checkpoints(parts)
     process, known = run.wait(lambda: _at_work(parts, other_than=before), 300, "a message"), _processor_seconds(worker)
     run.wait(lambda: _processor_seconds(worker) > known + 0.1, 300, "the worker to work on it")
+    return kill_before_it_answers(parts, run, process, saved)
+
+
+def kill_before_it_answers(
+    parts: Federation, run: Submitted, process: int, saved: set[tuple[str, int]], go: Callable[[], None] | None = None
+) -> str:
+    """Freeze the process of a message while the device's worker trains, and kill it when the checkpoint is written.
+
+    So it cannot be faster with the answer.
+
+    Args:
+        parts: the federation.
+        run: the run.
+        process: of the message.
+        saved: the checkpoints there were before, with the times of their last changes.
+        go: lets the worker train.
+    """
     os.kill(process, signal.SIGSTOP)
-    written = run.wait(lambda: _saved(parts, "checkpoint") - saved, 60, "its checkpoint")
+    if go is not None:
+        go()
+    written = run.wait(lambda: checkpoints(parts) - saved, 300, "its checkpoint")
     os.kill(process, signal.SIGKILL)
     return f"client killed after {max(written)[0]}"
 
@@ -240,6 +257,11 @@ def _processor_seconds(process: int) -> float:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
         return 0.0 if fields[0] in "ZX" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return 0.0
+
+
+def checkpoints(parts: Federation) -> set[tuple[str, int]]:
+    """Return the victim's checkpoints, with the times of their last changes."""
+    return _saved(parts, "checkpoint")
 
 
 def _saved(parts: Federation, suffix: str = "safetensors") -> set[tuple[str, int]]:

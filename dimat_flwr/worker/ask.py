@@ -95,7 +95,7 @@ class Applicant:
         """Return the answer and the state that it leaves.
 
         Raises:
-            NoWorkerError: there is no worker and none can be started; nothing was done.
+            NoWorkerError: there is no worker, and none can be started or comes up; nothing was done.
             LineError: two workers were lost over it.
             WorkerError: the worker said that it failed.
         """
@@ -136,7 +136,10 @@ class Applicant:
                         return line
                     deadline = time.monotonic() + self._silence  # it was busy until now
                 except SilentError as error:
+                    is_mine = self._started is not None and self._started.poll() is None
                     self._end_if_silent(error)
+                    if is_mine:  # the next one would not be faster
+                        raise NoWorkerError(f"it gave no sign of life within {self._silence:g} s") from error
                     deadline = time.monotonic() + self._silence
                 except LineError:  # it has ended, or is about to
                     pass

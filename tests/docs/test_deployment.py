@@ -129,10 +129,12 @@ def test_a_device_s_keys_are_kept_and_for_its_owner(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.waits
 def test_the_trial_runs_word_for_word(tmp_path: Path) -> None:
-    """The section's blocks in one shell, at the root of the clone; only the folder and the port are others'."""
+    """The section's blocks in one shell, at the root of the clone; the folder, ports and patience alone are others'."""
     script = "\n".join(blocks(section(TEXT, "On one machine first"), "bash"))
     assert script.count("port=9091\n") == 1
-    script = script.replace("port=9091\n", f"port={free_ports(1)[0]}\n")
+    script = script.replace("port=9091\n", f"port={free_ports(4)[0]}\n")  # of the SuperLink, and of three devices
+    assert script.count("relay.peers=3 ") == 1
+    script = script.replace("relay.peers=3 ", "relay.peers=3 relay.join_timeout=600 ")
     environment = {
         **os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
         "FLWR_DISABLE_UPDATE_CHECK": "1", "FLWR_TELEMETRY_ENABLED": "0", "COLUMNS": "120",
@@ -143,7 +145,7 @@ def test_the_trial_runs_word_for_word(tmp_path: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     try:
-        printed, _ = shell.communicate(timeout=600)
+        printed, _ = shell.communicate(timeout=1800)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(shell.pid, signal.SIGKILL)

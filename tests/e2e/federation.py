@@ -85,7 +85,7 @@ class Federation:
                 os.killpg(process.pid, signal.SIGTERM if what == SUPERLINK else signal.SIGKILL)
         end(self.home)
         for started in self.running.values():
-            started.wait(timeout=30)
+            started.wait(timeout=120)
         if self.small_disk is not None and self.disk(self.small_disk).is_mount():
             subprocess.run(["umount", str(self.disk(self.small_disk))], check=True)
 
@@ -188,7 +188,7 @@ class Federation:
     def flwr(self, *words: str) -> str:
         """Return what Flower's command says."""
         done = subprocess.run(
-            ["flwr", *words], env=self.environment("user"), cwd=ROOT, capture_output=True, text=True, timeout=120
+            ["flwr", *words], env=self.environment("user"), cwd=ROOT, capture_output=True, text=True, timeout=600
         )
         if done.returncode:
             raise StoppedError(f"flwr {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
@@ -210,7 +210,7 @@ class Federation:
         return processes_below(self.home)
 
     def client_of(self, device: int) -> int | None:
-        """Return the process in which a device works on a message now."""
+        """Return the process in which a device works on a message now; the last begun, as one may be ending yet."""
         return self._process("flwr-clientapp", self.of(device))
 
     def worker_of(self, device: int) -> int | None:
@@ -226,13 +226,14 @@ class Federation:
         return self._process("flwr-serverapp", self.home / SUPERLINK)
 
     def _process(self, command: str, home: Path) -> int | None:
-        mark = f"FLWR_HOME={home}/".encode()
+        mark, found = f"FLWR_HOME={home}/".encode(), {}
         for process in self.processes():
             with suppress(OSError):
                 folder = Path(f"/proc/{process}")
                 if command.encode() in (folder / "cmdline").read_bytes() and mark in (folder / "environ").read_bytes():
-                    return process
-        return None
+                    began = int((folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[19])
+                    found[process] = began
+        return max(found, key=lambda process: (found[process], process), default=None)
 
     def log(self, what: str) -> str:
         """Return the end of what a part has said."""
@@ -333,7 +334,7 @@ class Submitted:
         """Wait until the record has an event with these fields, and return the first."""
         return dict(self.wait(lambda: self._matching(fields), seconds, f"an event {fields}"))
 
-    def ended_as(self, seconds: float = 60) -> str:
+    def ended_as(self, seconds: float = 300) -> str:
         """Wait until the run has ended for Flower too, some seconds after its record has, and return as what."""
         deadline = time.monotonic() + seconds
         while not (status := self.status()).startswith("finished") and time.monotonic() < deadline:

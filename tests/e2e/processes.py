@@ -1,6 +1,7 @@
 """What Flower's processes under test have in common: ports, homes, how they are waited for and ended."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 import httpx
 
 BIN = Path(sys.executable).parent
+_LOWEST_PORT = 10_000
 
 
 class StoppedError(RuntimeError):
@@ -32,13 +34,13 @@ def processes_below(home: Path) -> list[int]:
 
 
 def end(home: Path) -> None:
-    """End what runs below a folder, also what has left its group, after a moment to end by itself."""
-    deadline = time.monotonic() + 5
+    """End what runs below a folder, also what has left its group, after a moment to end by itself; wait for it."""
+    patience, deadline = time.monotonic() + 5, time.monotonic() + 120
     while (left := processes_below(home)) and time.monotonic() < deadline:
+        for process in left if time.monotonic() > patience else ():
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
         time.sleep(0.2)
-    for process in left:
-        with suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
 
 
 @contextmanager
@@ -75,25 +77,36 @@ def simulating_superlink(home: Path) -> Iterator[dict[str, str]]:
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 def free_ports(count: int) -> list[str]:
-    """Return ports that nobody listens on, no two alike: one that is let go may be given again at once."""
-    with ExitStack() as held:
-        found = [held.enter_context(socket.socket()) for _ in range(count)]
-        for free in found:
-            free.bind(("127.0.0.1", 0))
-        return [str(free.getsockname()[1]) for free in found]
+    """Return ports in a row that nobody has, of those which the system gives to nobody by itself.
+
+    One that it gives out may be somebody's end of a connection before it is listened on.
+    """
+    draw = random.SystemRandom()
+    while True:
+        first = draw.randrange(_LOWEST_PORT, _first_given_out() - count)
+        with ExitStack() as held, suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return [str(port) for port in range(first, first + count)]
+
+
+def _first_given_out() -> int:
+    """Return the first port that the system gives to who asks for any; where that are nearly all, the last."""
+    told = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first = int(told.read_text().split()[0]) if told.exists() else 32_768
+    return first if first > 2 * _LOWEST_PORT else 65_535
 
 
 def wait_for_health(url: str, process: subprocess.Popen[bytes], log: Path, verify: Any = True) -> None:
     """Wait until a SuperLink answers."""
-    for _ in range(120):
-        if process.poll() is not None:
-            break
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            if httpx.get(url, timeout=2, verify=verify).is_success:
+            if httpx.get(url, timeout=10, verify=verify).is_success:
                 return
         except httpx.HTTPError:
             pass

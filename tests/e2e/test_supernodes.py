@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.disturbances import VICTIM, kill_while_sending
+from benchmarks.disturbances import VICTIM, checkpoints, kill_before_it_answers
 from tests.e2e.federation import Federation
+from tests.gate import OPEN, GatedSgd, hand_out
 
 pytestmark = [
     pytest.mark.slow,
@@ -18,14 +19,20 @@ pytestmark = [
 
 def test_a_device_that_dies_before_it_answers_answers_from_its_checkpoint(tmp_path: Path) -> None:
     """Flower takes a minute to notice a process that is gone: that is most of this test."""
+    gate = tmp_path / "gate"
+    hand_out(gate, 2)  # for what the two train in round 0: in round 1 they wait
     with Federation(tmp_path / "federation", devices=2) as parts:
-        overrides = "relay.peers=2 training.pretrain_epochs=1 training.local_epochs=20 model.width=1"
+        gated = f"optimizer=sgd optimizer._target_={GatedSgd.__module__}.GatedSgd +optimizer.gate={gate}"
+        small = "relay.peers=2 relay.join_timeout=600 training.pretrain_epochs=1 training.local_epochs=1 model.width=1"
+        overrides = f"{gated} {small}"
         run = parts.run(dataset="folder", partition="own", algorithm="weight_averaging", rounds=2, overrides=overrides)
-        kill_while_sending(parts, run, after=0)
+        run.wait(lambda: (gate / f"waits-{parts.worker_of(VICTIM)}").exists(), 600, "the worker in round 1")
+        process = run.wait(lambda: parts.client_of(VICTIM), 60, "the process of its message")
+        kill_before_it_answers(parts, run, process, checkpoints(parts), go=(gate / OPEN).touch)
         written = {path: path.stat().st_mtime_ns for path in parts.disk(VICTIM).rglob("peer-*.checkpoint")}
         summary, events = run.finish(), run.events()
         assert run.ended_as() == "finished:completed"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while any(map(parts.worker_of, range(2))):
             assert time.monotonic() < deadline, "a worker ends with its run, without being told"
             time.sleep(0.2)

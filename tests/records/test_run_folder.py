@@ -11,6 +11,7 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,6 +36,14 @@ def folder(drawn_folder, undrawn):
 
 def lines(folder):
     return [json.loads(line) for line in (folder.path / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Return when the folders of a test begin; for them it stays so, however slow the machine is."""
+    began = time.monotonic()
+    monkeypatch.setattr(run_folder, "time", SimpleNamespace(monotonic=lambda: began))
+    return began
 
 
 def later(seconds):
@@ -118,13 +127,13 @@ def test_a_run_that_is_killed_while_it_waits_for_peers_already_has_a_summary(fol
     assert (summary["status"], summary["rounds"], summary["final_accuracy"]) == ("running", [], None)
 
 
-def test_the_heartbeat_brings_the_summary_up_to_date_but_not_at_every_call(folder):
-    folder.heartbeat(later(0))
+def test_the_heartbeat_brings_the_summary_up_to_date_but_not_at_every_call(begun, folder):
+    folder.heartbeat(begun)
     for number in range(1, 4):
         folder.event(Stamped(Evaluation("after_merge", 90.0 + number), number, 0, "merge"))
-        folder.heartbeat(later(0.5))
+        folder.heartbeat(begun + 0.5)
         assert load_summary(folder.path)["rounds"] == []
-    folder.heartbeat(later(60))
+    folder.heartbeat(begun + 60)
     on_disk = load_summary(folder.path)
     assert on_disk["status"] == "running"
     assert [entry["accuracy_after_merge"] for entry in on_disk["rounds"]] == [91, 92, 93]
@@ -142,7 +151,7 @@ def elsewhere(path):
 
 
 def test_a_run_that_says_running_without_a_sign_of_life_was_interrupted(folder):
-    begun = datetime.now(UTC)
+    begun = datetime.fromisoformat(load_summary(folder.path)["heartbeat"])
     elsewhere(folder.path)
     assert load_summary(folder.path, begun + timedelta(seconds=30))["status"] == "running"
     found = load_summary(folder.path, begun + timedelta(seconds=90))
@@ -348,18 +357,18 @@ def test_another_process_with_the_writers_number_is_not_the_writer(folder):
     assert load_summary(folder.path)["status"] == "interrupted"
 
 
-def test_a_report_is_drawn_while_the_run_goes_and_not_too_often(drawn_folder):
+def test_a_report_is_drawn_while_the_run_goes_and_not_too_often(begun, drawn_folder):
     folder = drawn_folder
     folder.describe({"peers": 2, "edges": [[0, 1, 0.5], [1, 0, 0.5]]})
-    folder.refresh_report(later(1))
+    folder.refresh_report(begun + 1)
     assert not (folder.path / "report.html").exists()
-    folder.refresh_report(later(16))
+    folder.refresh_report(begun + 16)
     page = (folder.path / "report.html").read_text()
     assert 'http-equiv="refresh"' in page  # it loads itself anew while the run goes on
     os.utime(folder.path / "report.html", (0, 0))
-    folder.refresh_report(later(17))
+    folder.refresh_report(begun + 17)
     assert (folder.path / "report.html").stat().st_mtime == 0
-    folder.refresh_report(later(200))
+    folder.refresh_report(begun + 200)
     assert (folder.path / "report.html").stat().st_mtime > 0
     folder.finish("completed")
     assert 'http-equiv="refresh"' not in (folder.path / "report.html").read_text()

@@ -19,5 +19,8 @@ def double(number):
 
 
 def sleep(marker):
-    Path(marker).write_text(str(os.getpid()))
-    time.sleep(60)
+    """Write down which process this is, all of it at once, and stay."""
+    half = Path(f"{marker}.half")
+    half.write_text(str(os.getpid()))
+    half.replace(marker)
+    time.sleep(3600)

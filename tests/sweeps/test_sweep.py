@@ -3,22 +3,25 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from dimat_flwr.conf_dir import find_conf_dir
 from dimat_flwr.config import ConfigError
-from dimat_flwr.records import load_summary
+from dimat_flwr.records import RecordsError, load_summary
 from dimat_flwr.sweeps import Definition, SweepError, expand, load_definition
 from dimat_flwr.sweeps.cell_work import check
 from dimat_flwr.sweeps.job import Checked, Job
 from dimat_flwr.sweeps.record import Standing, alone
 from dimat_flwr.sweeps.sweep import Asked, _require_data, run_sweep
+from tests.gate import OPEN, GatedSgd, hand_out
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -52,6 +55,12 @@ def swept(tmp_path_factory):
     return folder, said.getvalue()
 
 
+@pytest.fixture
+def folder(swept, tmp_path):
+    """Return a copy of it, which a test may go on with."""
+    return Path(shutil.copytree(swept[0], tmp_path / "sweep"))
+
+
 @pytest.mark.slow
 def test_each_cell_is_an_ordinary_run(swept):
     folder, said = swept
@@ -73,8 +82,7 @@ def test_each_cell_is_an_ordinary_run(swept):
 
 
 @pytest.mark.slow
-def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
-    folder, _ = swept
+def test_a_larger_grid_runs_only_what_is_missing(folder):
     before = {path: path.stat().st_mtime_ns for path in folder.glob("cells/*/summary.json")}
     said = io.StringIO()
     # Names and places are not what a cell is.
@@ -85,8 +93,7 @@ def test_a_larger_grid_runs_only_what_is_missing(swept, monkeypatch):
 
 
 @pytest.mark.slow
-def test_runs_of_another_grid_stay_and_are_counted(swept):
-    folder, _ = swept
+def test_runs_of_another_grid_stay_and_are_counted(folder):
     before = {path.name for path in (folder / "cells").iterdir()}
     record = run_sweep(asked("seed=0"), folder, 1, 0, io.StringIO())
     assert record.others() == len(before) - 1
@@ -94,8 +101,7 @@ def test_runs_of_another_grid_stay_and_are_counted(swept):
 
 
 @pytest.mark.slow
-def test_faults_are_told_before_anything_is_run(swept):
-    folder, _ = swept
+def test_faults_are_told_before_anything_is_run(folder):
     before = read(folder)
     with pytest.raises(SweepError, match=r"(?s)optimizer\.lr=-1.*and 1 more: .*optimizer\.lr: Input should be"):
         run_sweep(asked("optimizer.lr=0.1,-1", "seed=5,6"), folder, 1, 0, io.StringIO())
@@ -103,8 +109,7 @@ def test_faults_are_told_before_anything_is_run(swept):
 
 
 @pytest.mark.slow
-def test_data_that_are_missing_are_told_before_anything_is_run(swept, tmp_path):
-    folder, _ = swept
+def test_data_that_are_missing_are_told_before_anything_is_run(folder, tmp_path):
     before = read(folder)
     elsewhere = ["dataset=cifar10", "model=resnet20", f"data_dir={tmp_path}"]
     with pytest.raises(SweepError, match=r"nothing was begun.*\n.*CIFAR10 was not found"):
@@ -157,37 +162,48 @@ def _hear_interrupts() -> None:
 
 @pytest.mark.slow
 def test_a_sweep_that_was_ended_goes_on_where_it_was(tmp_path):
-    """One sweep that is ended in every way there is, each time when it has finished a cell more."""
-    folder, cells = tmp_path / "sweep", 12
-    words = [*TINY, "rounds=40", f"seed=range(0,{cells})", "--folder", str(folder)]
+    """One sweep that is ended in every way there is, each time when it has finished a cell more and cannot go on."""
+    folder, gate, cells = tmp_path / "sweep", tmp_path / "gate", 7
+    gated = ["optimizer=sgd", f"optimizer._target_={GatedSgd.__module__}.GatedSgd", f"+optimizer.gate={gate}"]
+    words = [*TINY, *gated, "rounds=3", f"seed=range(0,{cells})", "--folder", str(folder)]
     command = [sys.executable, "-m", "apps.sweep", "grid", *words, "--jobs"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    before = {}
+    before, trainings = {}, 4  # of two peers, after each round but the last
 
     def finished():
-        return [p for p in folder.glob("cells/*/summary.json") if load_summary(p.parent)["status"] == "completed"]
+        found = {}
+        for path in folder.glob("cells/*/summary.json"):
+            with suppress(RecordsError):  # it was removed since: this cell is begun anew
+                if load_summary(path.parent)["status"] == "completed":
+                    found[path] = path.stat().st_mtime_ns
+        return found
 
     # How it is ended -> what the process returns, and how many work for it, each of which takes seconds to start.
     ends = {signal.SIGINT: (130, 2), signal.SIGTERM: (143, 1), signal.SIGHUP: (129, 1), signal.SIGKILL: (-9, 2)}
     for how, (expected, jobs) in ends.items():
+        # Of those who work, one gets to the end of a cell and nobody to that of another, whoever takes which pass.
+        hand_out(gate, jobs * trainings - (jobs - 1))
         process = subprocess.Popen(
             [*command, str(jobs)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             preexec_fn=_hear_interrupts,
         )  # fmt: skip
-        deadline = time.monotonic() + 240
+        deadline = time.monotonic() + 500
         while len(finished()) <= len(before) and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(how)
-        out, _ = process.communicate(timeout=60)
-        assert process.returncode == expected
+        out, told = process.communicate(timeout=300)
+        assert process.returncode == expected, told
         if how != signal.SIGKILL:
             assert b"the same command goes on" in out
-            assert {cell["status"] for cell in read(folder)["cells"]} == {"completed", "pending"}
-        assert {path: path.stat().st_mtime_ns for path in before} == before
-        # Read when it has ended: the other one who works may have finished a cell as well, and the next process would
-        # be ended for it before it hears signals.
-        before = {path: path.stat().st_mtime_ns for path in finished()}
-    again = subprocess.run([*command, "1"], cwd=ROOT, env=environment, capture_output=True, check=True, timeout=300)
+            stands = sorted(cell["status"] for cell in read(folder)["cells"])
+            assert stands == ["completed"] * (len(before) + 1) + ["pending"] * (cells - len(before) - 1)
+        found = finished()
+        assert len(found) == len(before) + 1
+        assert before.items() <= found.items(), "what was finished is not touched"
+        before = found
+    hand_out(gate, 0)
+    (gate / OPEN).touch()
+    again = subprocess.run([*command, "1"], cwd=ROOT, env=environment, capture_output=True, check=True, timeout=600)
     assert f"{cells} of {cells} cells are finished".encode() in again.stdout
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert before.items() <= finished().items()
     assert [cell["status"] for cell in read(folder)["cells"]] == ["completed"] * cells

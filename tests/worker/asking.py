@@ -28,7 +28,7 @@ def arrays(size: int) -> ArrayRecord:
     return ArrayRecord({"w": Array(np.arange(size, dtype=np.float32)), "empty": Array("uint8", (0,), "mine", b"")})
 
 
-def applicant(folder: Path, identity: str = "one", idle: float = 60.0, silence: float = 60.0) -> Applicant:
+def applicant(folder: Path, identity: str = "one", idle: float = 600.0, silence: float = 60.0) -> Applicant:
     return Applicant(Place(folder, "0"), identity, idle, module=STUB, silence=silence)
 
 
@@ -45,12 +45,21 @@ def diary(folder: Path) -> list[tuple[str, int]]:
 
 
 def is_running(process: int) -> bool:
+    return _state(process) not in "ZX"
+
+
+def is_frozen(process: int) -> bool:
+    return _state(process) == "T"
+
+
+def _state(process: int) -> str:
+    """Return Linux's letter for how a process is; X if it is gone."""
     with suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    return False
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    return "X"
 
 
-def wait_for(what: Callable[[], object], seconds: float = 60.0) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline, "it does not come"

@@ -13,10 +13,12 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 
 from dimat_flwr.wire import names
+from dimat_flwr.worker import ask
 from dimat_flwr.worker.errors import LineError, NoWorkerError, WorkerError
+from dimat_flwr.worker.line import Line
 from dimat_flwr.worker.place import Place
 from tests.in_process_app import ROOT
-from tests.worker.asking import STUB, applicant, arrays, diary, do, errand, is_running, wait_for
+from tests.worker.asking import STUB, applicant, arrays, diary, do, errand, is_frozen, is_running, wait_for
 
 
 def test_it_lives_on_and_gives_back_what_it_was_given(folder: Path) -> None:
@@ -56,11 +58,31 @@ def test_an_errand_in_which_every_worker_dies_is_given_up(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_frozen_worker_is_killed_before_another_one_begins(folder: Path) -> None:
-    reply, _ = applicant(folder, silence=3).have_done(errand(folder, "freeze", times=1))
+def test_a_frozen_worker_is_killed_before_another_one_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks is patient, so that a slow machine is not taken for a frozen worker, until it is seen to be one."""
+    who, lines = applicant(folder), list[Line]()
+    admitted = who._admitted
+    monkeypatch.setattr(who, "_admitted", lambda: lines.append(line := admitted()) or line)  # type: ignore[func-returns-value]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(who.have_done, errand(folder, "freeze", times=1))
+        wait_for(lambda: any(is_frozen(process) for _, process in diary(folder)))
+        lines[0].connection.settimeout(0.01)
+        reply, _ = asked.result()
     frozen, new = dict.fromkeys(process for _, process in diary(folder))
     assert new == reply.config_records["told"]["process"]
     assert not is_running(frozen)
+
+
+def test_one_that_gives_no_sign_of_life_from_its_start_on_is_killed_and_no_worker(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = applicant(folder)
+    who._module = "tests.worker.mute"
+    with monkeypatch.context() as patch:
+        patch.setattr(ask, "Line", lambda connection, _: Line(connection, silence=0.5))
+        with pytest.raises(NoWorkerError, match="no sign of life"):
+            who.have_done(errand(folder))
+    assert do(folder), "nobody holds the place any more"
 
 
 @pytest.mark.slow
