@@ -43,6 +43,12 @@ def flwr_run(
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800, check=False)
     printed = done.stdout + done.stderr
     named = re.findall(r"results: (\S+)", printed)
+    if not named:
+        # A stream may end before the last lines of a run have come to a slow SuperLink; those are kept there.
+        (run_id,) = re.findall(r"started run (\d+)", printed)
+        kept = ["flwr", "log", run_id, "--show"]
+        printed += subprocess.run(kept, env=environment, capture_output=True, text=True, timeout=600, check=True).stdout
+        named = re.findall(r"results: (\S+)", printed)
     return printed, Path(named[-1]) if named else None
 
 
