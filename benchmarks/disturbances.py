@@ -185,7 +185,7 @@ def start_twin(parts: Federation, run: Submitted) -> str:
     line = run.wait(lambda: re.search(told, run.log()), 120, "a line in the relay's log")
     trained = [event["round"] for event in run.events() if event["event"] == "training" and event["peer"] == VICTIM]
     killed = kill_while_sending(parts, run, max(trained))
-    run.wait_for_event(event="away", peer=VICTIM)
+    run.wait_for_event(event="returned", peer=VICTIM)  # asked again, as Flower told of the loss or as it took long
     run.finish()
     parts.kill(name(COMING), signal.SIGTERM)  # it says good-bye, and is nobody's rival in the next case
     return f"{line[0]}; {killed}"
