@@ -293,8 +293,8 @@ class Submitted:
 
     @property
     def folder(self) -> Path | None:
-        """Where its record is, once there is one."""
-        return next(iter(set(self.federation.results.glob("*")) - self.before), None)
+        """Where its record is, once there is one; those of later runs sort after it, as names begin with the time."""
+        return min(set(self.federation.results.glob("*")) - self.before, default=None)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the record so far; half a last line is left out."""
