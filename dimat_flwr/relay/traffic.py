@@ -127,9 +127,7 @@ class RelayLoop:
         self._turnover = Turnover(plan, self._dispatcher, settings, recorder)
         self._progress = Progress(plan.last_round, len(places), _log.info, clock)
         self._pending: dict[str, _Pending] = {}
-        self._asked: dict[
-            int, list[str]
-        ] = {}  # peer -> the messages to it that are pending: one, or some if asked again
+        self._asked: dict[int, list[str]] = {}  # peer -> the messages to it that are pending: some if asked again
         self._away: dict[int, _Pending] = {}  # peer -> what it is to be asked again
         self._losses: Counter[int] = Counter()  # peer -> how often it was away over the same exchange
         self._refusals: Counter[int] = Counter()  # peer -> how often a message to it was refused in a row

@@ -20,7 +20,7 @@ from dimat_flwr.wire import names
 from dimat_flwr.wire.instruction import Instruction
 from dimat_flwr.wire.report import Report, read_report
 from tests.in_process_app import ROOT
-from tests.membership.test_whole_run import lived
+from tests.membership.devices import lived
 from tests.peer.test_checkpoint import Disk, KilledError
 
 STEPS = 3  # of each training
